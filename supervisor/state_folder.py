@@ -1,0 +1,80 @@
+"""Layout of the state folder: which file lies where. Pure paths; who makes them is said at each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """Paths below ``supervisor.state_dir``."""
+
+    root: Path
+
+    @property
+    def run(self) -> Path:
+        """Sockets and FIFOs of what runs now; mode 0700."""
+        return self.root / "run"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run / "control.sock"
+
+    @property
+    def command_socket(self) -> Path:
+        return self.run / "command.sock"
+
+    @property
+    def gateway_file(self) -> Path:
+        """{"url": ...}; appears after the first discovery, goes at the end."""
+        return self.run / "gateway.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked for the life of a supervisor; outside run/, which is emptied at start."""
+        return self.root / "supervisor.lock"
+
+    @property
+    def environments(self) -> Path:
+        """``envs/<plugin>/<hash>``."""
+        return self.root / "envs"
+
+    @property
+    def runtime(self) -> Path:
+        """``runtime/<python tag>``: what the guest itself needs, per Python version."""
+        return self.root / "runtime"
+
+    @property
+    def generations(self) -> Path:
+        """``generations/<plugin>/<hash>``."""
+        return self.root / "generations"
+
+    @property
+    def data(self) -> Path:
+        """``data/<plugin>``, kept for ever."""
+        return self.root / "data"
+
+    @property
+    def logs(self) -> Path:
+        """``logs/<name>.log``, rotated."""
+        return self.root / "logs"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "manager.db"
+
+    @property
+    def jwt_key(self) -> Path:
+        return self.root / "jwt.key"
+
+    @property
+    def admin_token(self) -> Path:
+        """A superadmin token made at first start; mode 0600."""
+        return self.root / "admin.token"
+
+    def link_socket(self, token: str) -> Path:
+        """Unix socket paths end at 107 bytes: named by a short token, whatever the plugin is called."""
+        return self.run / f"{token}.link"
+
+    def output_fifo(self, token: str, stream: str) -> Path:
+        """``stream``: "out" or "err"."""
+        return self.run / f"{token}.{stream}"
