@@ -44,12 +44,16 @@ class Timeouts:
     """Rungs of the ladder, in seconds."""
 
     start: float = 60.0
-    drain: float = 30.0
-    """For requests in flight to end after the child was asked to stop."""
+    """From spawn to Ready; then the whole group is killed."""
+    stop: float = 30.0
+    """From the request to stop to SIGKILL, whatever the child does."""
     term: float = 5.0
-    """Between SIGTERM to the process group and SIGKILL to it."""
-    kill: float = 5.0
-    """After SIGKILL; a process that outlives it sits in the kernel, is reported once and still waited for."""
+    """The last part of ``stop``, between SIGTERM to the process group and SIGKILL; at most half of it."""
+
+    @property
+    def drain(self) -> float:
+        """The first part of ``stop``: requests in flight end, the lifespan shuts down, the child exits by itself."""
+        return self.stop - min(self.term, self.stop / 2)
 
 
 @dataclass(frozen=True)
