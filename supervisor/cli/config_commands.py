@@ -1,0 +1,73 @@
+"""``xcore config``: look at the configuration, whether a supervisor runs or not.
+
+What these commands need is imported inside them: every other command of the CLI imports this file too, and must feel
+instant, while pydantic takes longer to import than most commands run.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plugin_runtime.protocol import ExitCode
+from supervisor.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from supervisor.config.configuration import Configuration
+
+config_app = typer.Typer(help="Show and check the configuration.", no_args_is_help=True)
+
+ConfigOption = Annotated[Path, typer.Option("--config", metavar="PATH", help="The configuration file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+_DEFAULT_PATH = Path("config.json")
+
+
+@config_app.command("show")
+def show_command(path: ConfigOption = _DEFAULT_PATH, *, as_json: JsonOption = False) -> None:
+    """Print the configuration in force: defaults, file, dotenv and environment together, without secrets."""
+    show(path, as_json=as_json)
+
+
+@config_app.command("check")
+def check_command(path: ConfigOption = _DEFAULT_PATH, *, as_json: JsonOption = False) -> None:
+    """Say whether the configuration is valid, and if not, what is wrong."""
+    check(path, as_json=as_json)
+
+
+def show(path: Path, *, as_json: bool = False) -> None:
+    """Print the effective configuration; ``as_json``: on one line.
+
+    Raises:
+        typer.Exit: it is not valid; the one error has been printed.
+    """
+    from supervisor.config.effective import effective  # noqa: PLC0415 - see the top of the file
+
+    document = effective(_load(path, as_json=as_json))
+    typer.echo(json.dumps(document, indent=None if as_json else 2))
+
+
+def check(path: Path, *, as_json: bool = False) -> None:
+    """Print that the configuration is valid.
+
+    Raises:
+        typer.Exit: it is not; the one error has been printed.
+    """
+    configuration = _load(path, as_json=as_json)
+    answer = {"valid": True, "path": str(configuration.path)}
+    typer.echo(json.dumps(answer) if as_json else f"{configuration.path}: ok")
+
+
+def _load(path: Path, *, as_json: bool) -> "Configuration":
+    from supervisor.config.source import load  # noqa: PLC0415 - see the top of the file
+
+    try:
+        return load(path, os.environ)
+    except ConfigurationError as error:
+        if as_json:
+            fields = {"source": error.source, "key": error.key, "problem": error.problem, "hint": error.hint}
+            typer.echo(json.dumps({"valid": False, "error": fields}))
+        typer.echo(str(error), err=True)
+        raise typer.Exit(ExitCode.FAILED) from error

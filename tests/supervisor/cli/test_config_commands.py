@@ -1,0 +1,87 @@
+"""``xcore config show`` and ``check`` as a user sees them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from supervisor.cli.config_commands import config_app
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run one command on a config.json of the given text; returns the result."""
+
+    def invoke(command, text, *options, **environ):
+        path = tmp_path / "config.json"
+        path.write_text(text)
+        environ = {"DATA_URL": None, "LOG_LEVEL": None, **environ}
+        return CliRunner().invoke(config_app, [command, "--config", str(path), *options], env=environ)
+
+    return invoke
+
+
+def test_check_of_a_valid_file_says_ok(run, tmp_path):
+    """Exit code 0."""
+    result = run("check", "{}")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/config.json: ok\n")
+    assert json.loads(run("check", "{}", "--json").stdout) == {"valid": True, "path": f"{tmp_path}/config.json"}
+
+
+@pytest.mark.parametrize("command", ["check", "show"])
+def test_an_invalid_file_gives_the_one_error_and_exit_code_1(run, tmp_path, command):
+    """On stderr; with --json also as a document on stdout."""
+    text = '{"gateway": {"port": "8082"}}'
+    result = run(command, text)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f'{tmp_path}/config.json: gateway.port: must be a whole number, not "8082"; write 8082 without quotes\n'
+    )
+    document = json.loads(run(command, text, "--json").stdout)
+    assert document["valid"] is False
+    assert (document["error"]["key"], document["error"]["hint"]) == ("gateway.port", "write 8082 without quotes")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_show_prints_what_is_in_force(run, options):
+    """Defaults, file and environment together, and which keys the environment holds."""
+    result = run("show", '{"gateway": {"host": "::1"}}', *options, XCORE__GATEWAY__PORT="0", LOG_LEVEL="debug")
+    document = json.loads(result.stdout)
+    assert (document["gateway"]["host"], document["gateway"]["port"], document["gateway"]["processes"]) == ("::1", 0, 1)
+    assert (document["log_level"], document["overridden"]) == ("DEBUG", ["gateway.port"])
+    assert (result.stdout.count("\n") == 1) == bool(options)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:hunter2@h/d", "postgresql://u:***@h/d"),
+        ("postgresql+psycopg://u:hun/ter@2@h/d", "postgresql+psycopg://u:***@h/d"),
+        ("postgresql://h/d?user=u&password=hunter2&sslmode=require", "postgresql://h/d?user=u&password=***&sslmode=require"),
+        ("postgresql://u@h/d", "postgresql://u@h/d"),
+    ],
+)  # fmt: skip
+def test_show_hides_the_password_of_the_database(run, url, shown):
+    """Its output ends up in bug reports."""
+    result = run("show", "{}", DATA_URL=url)
+    assert json.loads(result.stdout)["database_url"] == shown
+
+
+def test_show_hides_other_secrets_too(run):
+    """Passwords in any address, and variables of plugins whose names say what they are."""
+    document = {
+        "supervisor": {"index_url": "https://me:hunter2@mirror.example/simple"},
+        "plugins": {"shop": {"env": {"API_TOKEN": "hunter2", "COLOUR": "red"}}},
+    }
+    result = run("show", json.dumps(document))
+    assert "hunter2" not in result.stdout
+    assert json.loads(result.stdout)["plugins"] == {"shop": {"env": {"API_TOKEN": "***", "COLOUR": "red"}}}
+
+
+def test_importing_the_commands_imports_nothing_heavy():
+    """Every command pays for what this file imports."""
+    program = "import sys, supervisor.cli.config_commands; print('pydantic' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
