@@ -11,6 +11,7 @@ docs/reference/protocol.md; a test fails when one is not.
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Any, Optional
@@ -34,6 +35,13 @@ MAX_CONTROL_FRAME = 8 * 1024 * 1024
 """Bytes of one control message; a plugin's OpenAPI schema (4 MiB) is the largest thing ever sent."""
 MAX_SCHEMA = 4 * 1024 * 1024
 """Bytes of the JSON of one plugin's OpenAPI schema."""
+
+STACKS_SIGNAL = int(signal.SIGRTMIN) + 1
+"""A guest that gets it writes the stacks of its threads to stderr, even while one of them holds the GIL.
+
+A real-time signal, since plugins use SIGUSR1 and SIGUSR2 themselves. Sent only to guests that have said Hello: any
+other process dies of it.
+"""
 
 
 class Kind(str, Enum):

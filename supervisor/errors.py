@@ -10,6 +10,7 @@
     +-- NotRunningError         no supervisor answers on the command socket
     +-- UnknownNameError        no such plugin, task, job, token
     +-- ConflictError           the object's present state does not allow it
+    +-- TookTooLongError        begun, but not done within the time that the caller gave
     +-- StoreError              the manager database
         +-- StoreUnavailableError   locked, away, full: may heal by itself
         +-- StoreCorruptError       not a database of ours, damaged, or newer than this program
@@ -128,6 +129,15 @@ class ConflictError(XcoreError):
     """Right in itself, but not now."""
 
     status = 409
+
+
+class TookTooLongError(XcoreError):
+    """What was begun goes on; only the waiting is over. Seconds."""
+
+    status = 504
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(f"{what} is not done after {seconds:g} s", hint="it goes on; look at its state")
 
 
 class StoreError(XcoreError):

@@ -1,0 +1,142 @@
+"""Which part of the URL space belongs to which plugin, and which names plugins may have. Pure.
+
+The rule for prefixes: a path that starts with ``/``; a slash at its end is dropped; its segments are not empty, not
+``.`` and not ``..``, and hold only letters and digits of any script, and ``-._~!$&'()*+,;=:@``. Case matters. So
+nothing in a prefix is ever encoded, decoded or resolved, and two are the same exactly when their texts are.
+Prefixes may lie below each other (the longest wins) but are given out once; ``/`` takes what nobody else claims.
+"""
+
+import unicodedata
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from supervisor.errors import PluginRefusedError
+
+RESERVED = ("/admin", "/auth", "/docs", "/health", "/metrics", "/openapi.json", "/redoc", "/tasks")
+"""The gateway's own paths, with everything below them."""
+MAX_NAME_BYTES = 200
+"""Of a plugin's name in UTF-8. File names end at 255 bytes, and ours are made of plugin names and a suffix."""
+
+_MARKS = frozenset("-._~!$&'()*+,;=:@")  # RFC 3986, pchar without percent-encoding
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # control, format, surrogate; line and paragraph separators
+
+
+def normalise_prefix(text: str) -> str:
+    """The prefix that ``text`` stands for; ``/`` for the root.
+
+    Raises ValueError with a message for people.
+    """
+    if not text:
+        raise ValueError("cannot use an empty prefix: write a path such as '/shop'")
+    if not text.startswith("/"):
+        raise ValueError(f"cannot use prefix {text!r}: it must start with a slash: write {'/' + text!r}")
+    prefix = text.removesuffix("/")
+    for segment in prefix.split("/")[1:]:
+        if problem := _segment_problem(segment):
+            raise ValueError(f"cannot use prefix {text!r}: {problem}")
+    return prefix or "/"
+
+
+def public_prefix(api_prefix: str, router_prefix: str, folder: str) -> tuple[str, str]:
+    """Where a plugin is served: the prefix it claims, and what goes in front of its router's own paths.
+
+    The claim is ``api_prefix``, ``/app/<folder>`` where that is empty. A router prefix equal to it or below it needs
+    nothing in front; for one that is its tail (``/todo`` with ``/app/todo``) the rest of it goes there, so that the two
+    count as equal; any other router is mounted below it. Raises PluginRefusedError.
+    """
+    prefix = _normalise_for(folder, api_prefix or f"/app/{folder}")
+    router = router_prefix.rstrip("/")
+    base = prefix.rstrip("/")
+    if is_below(router, base):
+        return prefix, ""
+    if router and base.endswith(router):
+        return prefix, base.removesuffix(router)
+    return prefix, base
+
+
+def is_below(path: str, prefix: str) -> bool:
+    """Whether ``path`` is ``prefix`` or below it, by segments; neither ends with a slash."""
+    return path == prefix or path.startswith(prefix + "/")
+
+
+def check_plugin_name(name: str) -> None:
+    """Raise PluginRefusedError for a folder that cannot be a plugin; any other name is taken literally.
+
+    A name becomes part of paths, URLs, log lines and command arguments, and must look like what it is in all of them.
+    """
+    if problem := _name_problem(name):
+        raise PluginRefusedError(name, problem, hint="rename its folder")
+
+
+class Claims:
+    """Who owns which prefix; changed by ``claim`` and ``release`` only. Who waits for one is the caller's to know."""
+
+    def __init__(self) -> None:
+        self._prefixes: dict[str, str] = {}
+
+    @property
+    def prefixes(self) -> Mapping[str, str]:
+        """The prefix of each plugin."""
+        return MappingProxyType(self._prefixes)
+
+    def owner(self, prefix: str) -> str | None:
+        """The plugin that claimed exactly this (normal) prefix."""
+        return next((plugin for plugin, claimed in self._prefixes.items() if claimed == prefix), None)
+
+    def claim(self, plugin: str, prefix: str) -> str:
+        """Give ``prefix`` to ``plugin``, in place of the one it has, and return its normal form.
+
+        Raises PluginRefusedError where it is not to be had; the plugin keeps what it has then.
+        """
+        wanted = _normalise_for(plugin, prefix)
+        for reserved in RESERVED:
+            if is_below(wanted, reserved):
+                raise PluginRefusedError(
+                    plugin, f"prefix {wanted!r} is reserved for xcore's own {reserved!r}", hint="choose another prefix"
+                )
+        owner = self.owner(wanted)
+        if owner not in {None, plugin}:
+            hint = "choose another prefix, or disable that plugin"
+            raise PluginRefusedError(plugin, f"prefix {wanted!r} belongs to plugin {owner!r}", hint=hint)
+        self._prefixes[plugin] = wanted
+        return wanted
+
+    def release(self, plugin: str) -> str | None:
+        """Take back the prefix of ``plugin`` and return it, None where it has none."""
+        return self._prefixes.pop(plugin, None)
+
+
+def _normalise_for(plugin: str, prefix: str) -> str:
+    try:
+        return normalise_prefix(prefix)
+    except ValueError as error:
+        raise PluginRefusedError(plugin, str(error), hint="set prefix in its [tool.xcore] or Api_prefix") from error
+
+
+def _segment_problem(segment: str) -> str:
+    """What is wrong with one segment of a prefix, or nothing."""
+    if not segment:
+        return "it has an empty segment ('//')"
+    if segment in {".", ".."}:
+        return f"{segment!r} is resolved by browsers before it is sent"
+    if unicodedata.normalize("NFC", segment) != segment:
+        return "it is not in Unicode normal form C, so that what people type would not match it"
+    for character in segment:
+        if character not in _MARKS and unicodedata.category(character)[0] not in "LMN":
+            return f"{character!r} is not allowed in it: use letters, digits and {''.join(sorted(_MARKS))}"
+    return ""
+
+
+def _name_problem(name: str) -> str:
+    """What is wrong with a plugin's name, or nothing."""
+    if not name:
+        return "its name is empty"
+    if name.startswith((".", "-", "__")):
+        return f"its name starts with {'__' if name[0] == '_' else name[0]!r}"
+    if any(character == "/" or unicodedata.category(character) in _INVISIBLE for character in name):
+        return "its name holds a slash, a control character or something invisible"
+    if unicodedata.normalize("NFC", name) != name:
+        return "its name is not in Unicode normal form C and looks like another name"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"its name is longer than {MAX_NAME_BYTES} bytes"
+    return ""
