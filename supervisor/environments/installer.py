@@ -1,0 +1,66 @@
+"""From a plugin's folder to the environment it runs in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from supervisor.environments import project
+from supervisor.environments.builder import Builder, OnProgress, Plan
+from supervisor.environments.environment import Environment
+from supervisor.environments.project import Project
+from supervisor.errors import EnvironmentBuildError
+from supervisor.interpreters import Interpreters
+
+BASE = "_base"
+"""Owner of the base environments; a plugin's folder of that name is not to be had."""
+SHIPPED_BASE = Path(__file__).with_name("base") / "pyproject.toml"
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """``owner``: the plugin, or BASE where it has nothing of its own to install."""
+
+    owner: str
+    project: Project
+    constraints: tuple[str | None, ...]
+
+
+class Installer:
+    """Gives every plugin its environment; built once per content, found again without starting any process."""
+
+    def __init__(self, folder: Path, builder: Builder, interpreters: Interpreters, base: Path | None = None) -> None:
+        """``folder``: of all environments; ``base``: key ``supervisor.base_environment``, a pyproject.toml."""
+        self._folder = folder
+        self._builder = builder
+        self._interpreters = interpreters
+        self._base = base or SHIPPED_BASE
+
+    async def ensure(self, plugin: str, folder: Path | None, on_progress: OnProgress = lambda _: None) -> Environment:
+        """Return the environment of the plugin in ``folder``, built now where it is not there yet.
+
+        Without a folder (core tasks), without a pyproject.toml, and without dependencies in it: the base environment.
+        ``on_progress`` gets what is being done and every line of the installer.
+
+        Raises:
+            EnvironmentBuildError: with the installer's last lines and, where known, what to do.
+        """
+        wanted = self._wanted(plugin, folder)
+        interpreter = await self._interpreters.choose(plugin, *wanted.constraints)
+        plan = Plan(plugin, self._folder / wanted.owner, wanted.project, interpreter)
+        return await self._builder.ensure(plan, on_progress)
+
+    async def prune(self, plugin: str, keep: set[str]) -> None:
+        """Remove the environments of ``plugin`` whose fingerprints are not in ``keep``; ``plugin`` may be BASE."""
+        await self._builder.prune(self._folder / plugin, keep)
+
+    def _wanted(self, plugin: str, folder: Path | None) -> _Wanted:
+        own = project.read(plugin, folder / "pyproject.toml") if folder is not None else None
+        if own is not None and own.has_dependencies:
+            return _Wanted(plugin, own, (own.requires_python,))
+        base = project.read(plugin, self._base)
+        if base is None:
+            raise EnvironmentBuildError(
+                plugin,
+                f"there is no base environment {self._base}",
+                hint="let supervisor.base_environment name a pyproject.toml",
+            )
+        return _Wanted(BASE, base, (base.requires_python, own.requires_python if own is not None else None))

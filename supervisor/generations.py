@@ -1,0 +1,169 @@
+"""Generations: which code, environment and configuration a plugin's workers run, each with a copy of the code.
+
+Workers import from the copy, so a broken save, a late import or a rollback never meets code of another moment. A copy
+is made in a temporary folder and appears under its name by a rename, whole or not at all. Nothing is ever written
+into a plugin's own folder. Reads and writes files and blocks: call it in a thread.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from plugin_runtime.protocol import PROTOCOL_VERSION, Description
+from plugin_runtime.wire import from_wire, to_wire
+from supervisor.errors import ConflictError, XcoreError
+from supervisor.snapshot import GONE, Snapshot, open_plain
+
+TRIES = 5
+"""How often a copy is tried while files are being saved; editors and Git are done in milliseconds."""
+
+_HASH_LENGTH = 16
+_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation on disk."""
+
+    plugin: str
+    hash: str
+    folder: Path
+    snapshot: Snapshot
+    """What was copied; newer than what was asked for, if files changed meanwhile."""
+    environment: str
+    """Fingerprint of its environment."""
+
+    @property
+    def source(self) -> Path:
+        """The copy of its code."""
+        return self.folder / "source"
+
+
+class _ChangedError(Exception):
+    """A file is no longer what the snapshot says."""
+
+
+class Generations:
+    """Owns ``<state_dir>/generations``. One caller per plugin at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def make(
+        self, plugin: str, snapshot: Snapshot, environment: str, configuration: Mapping[str, object]
+    ) -> Generation:
+        """Return the generation of this code, environment (its fingerprint) and configuration, made where it is new.
+
+        Raises:
+            ConflictError: the files change faster than they can be copied.
+            PluginInvalidError: a file cannot be read.
+            XcoreError: the copy cannot be written.
+        """
+        for _ in range(TRIES):
+            generation = self._named(plugin, snapshot, environment, configuration)
+            try:
+                if not generation.folder.is_dir():
+                    self._copy(generation)
+            except _ChangedError:
+                snapshot = snapshot.again()
+            except OSError as error:
+                message = f"cannot copy the code of plugin {plugin!r} to {self._folder}: {error.strerror or error}"
+                raise XcoreError(message, hint="the generation before goes on serving") from error
+            else:
+                return generation
+        raise ConflictError(
+            f"cannot copy the code of plugin {plugin!r}: its files keep changing",
+            hint="name what is written all the time in the plugin's .gitignore",
+        )
+
+    def description(self, generation: Generation) -> Description | None:
+        """What the validator found in ``generation`` before; None: not validated, or by another version of xcore."""
+        try:
+            data = json.loads(_description_file(generation).read_text(encoding="utf-8"))
+            return from_wire(Description, data["description"]) if data["protocol"] == PROTOCOL_VERSION else None
+        except (OSError, ValueError, TypeError, KeyError):  # WireError is a ValueError
+            return None
+
+    def keep_description(self, generation: Generation, description: Description) -> None:
+        """Remember what the validator found.
+
+        Raises:
+            XcoreError: it cannot be written.
+        """
+        data = {"protocol": PROTOCOL_VERSION, "description": to_wire(description)}
+        file = _description_file(generation)
+        try:
+            draft = file.with_suffix(".tmp")
+            draft.write_text(json.dumps(data), encoding="utf-8")
+            draft.rename(file)
+        except OSError as error:
+            raise XcoreError(f"cannot write {file}: {error.strerror or error}") from error
+
+    def prune(self, plugin: str, keep: set[str]) -> None:
+        """Remove the generations of ``plugin`` whose hashes are not in ``keep``, and what a kill left half made."""
+        with suppress(FileNotFoundError):
+            for folder in list((self._folder / plugin).iterdir()):
+                if folder.name not in keep:
+                    _remove(folder)
+
+    def _named(
+        self, plugin: str, snapshot: Snapshot, environment: str, configuration: Mapping[str, object]
+    ) -> Generation:
+        parts = [snapshot.hash, environment, json.dumps(configuration, sort_keys=True, default=str)]
+        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_HASH_LENGTH]
+        return Generation(plugin, name, self._folder / plugin / name, snapshot, environment)
+
+    def _copy(self, generation: Generation) -> None:
+        owner = generation.folder.parent
+        owner.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{generation.hash}.", suffix=".tmp", dir=owner))
+        try:
+            _copy_files(generation.snapshot, draft / "source")
+            draft.rename(generation.folder)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+
+def _description_file(generation: Generation) -> Path:
+    return generation.folder / "description.json"
+
+
+def _copy_files(snapshot: Snapshot, target: Path) -> None:
+    target.mkdir()
+    for path, digest in snapshot.files.items():
+        copy = target / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if _copy_file(snapshot.folder / path, copy) != digest:
+            raise _ChangedError(path)
+
+
+def _copy_file(original: Path, copy: Path) -> str:
+    """Return the SHA-256 of what was copied. The time of the last change goes along, compiled code is checked by it."""
+    digest = hashlib.sha256()
+    try:
+        source = open_plain(original)
+    except GONE as error:
+        raise _ChangedError(original) from error
+    with source, copy.open("xb") as target:
+        while chunk := source.read(_CHUNK):
+            digest.update(chunk)
+            target.write(chunk)
+        times = os.fstat(source.fileno())
+    os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
+    return digest.hexdigest()
+
+
+def _remove(folder: Path) -> None:
+    """Rename first: a kill in the middle must not leave a generation that looks whole."""
+    doomed = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(doomed, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)

@@ -1,0 +1,340 @@
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from supervisor.environments import Interpreter
+from supervisor.environments.builder import MARK, Builder, BuildSettings, Plan
+from supervisor.environments.package_index import PackageIndex
+from supervisor.environments.project import parse
+from supervisor.environments.runner import Completed
+from supervisor.errors import EnvironmentBuildError
+from tests.fakes.runners import ForbiddenRunner, ScriptedRunner, SubprocessRunner
+
+PYTHON = Interpreter(Path("/usr/bin/python3.11"), "3.11.7")
+INDEX = 'xcore-index:{"index_url": "https://pip.example/simple", "certificate": null, "mirror": true}'
+UNREACHABLE = Completed(1, tail=("Max retries exceeded with url: /simple/six/",))
+
+
+class Programs:
+    """What the programs of a build do on disk; ``failures`` are answered first, by verb."""
+
+    def __init__(self, **failures):
+        self.failures = failures
+
+    def __call__(self, call):
+        if failures := self.failures.get(call.verb):
+            return failures.pop(0)
+        if call.verb == "venv":
+            (call.cwd / "bin").mkdir()
+            (call.cwd / "bin" / "python").touch()
+        if call.verb == "lock":
+            (call.cwd / "poetry.lock").write_text("# resolved")
+        return Completed(0, tail=(INDEX,) if call.verb == "index" else (f"{call.verb} done",))
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return plan_of(tmp_path)
+
+
+def plan_of(tmp_path, name="shop", lock=None, **options):
+    project = parse(name, "[project]\ndependencies = ['six']", lock)
+    return Plan(name, tmp_path / "envs" / name, project, PYTHON, **options)
+
+
+def builder(tmp_path, runner, **settings):
+    quick = BuildSettings(**{"retry_delay": 0.0, "parallel": 2} | settings)
+    return Builder(tmp_path / "envs" / ".cache", runner, PackageIndex(runner, {}), {"PATH": "/usr/bin"}, quick)
+
+
+def ensure(builder, plan, on_progress=lambda _: None):
+    return asyncio.run(builder.ensure(plan, on_progress))
+
+
+def test_an_environment_is_built_at_its_final_place(tmp_path, plan):
+    """Scripts of a venv hold its path, so it cannot be moved afterwards."""
+    runner = ScriptedRunner(Programs())
+    environment = ensure(builder(tmp_path, runner), plan)
+    assert runner.verbs == ["index", "venv", "lock", "install"]
+    assert environment.folder == tmp_path / "envs" / "shop" / plan.fingerprint
+    assert environment.python.exists()
+    assert environment.site_packages == environment.folder / "lib" / "python3.11" / "site-packages"
+
+
+def test_a_plugin_with_a_lock_is_installed_from_it(tmp_path):
+    """Nothing is resolved behind the author's back."""
+    plan = plan_of(tmp_path, lock="# theirs")
+    runner = ScriptedRunner(Programs())
+    ensure(builder(tmp_path, runner), plan)
+    assert runner.verbs == ["index", "venv", "install"]
+    assert (plan.folder / "poetry.lock").read_text() == "# theirs"
+
+
+def test_a_resolved_lock_is_kept_with_the_environment(tmp_path, plan):
+    """One can read afterwards which versions a plugin without a lock got."""
+    ensure(builder(tmp_path, ScriptedRunner(Programs())), plan)
+    assert (plan.folder / "poetry.lock").read_text() == "# resolved"
+
+
+def test_an_unchanged_environment_starts_no_process(tmp_path, plan):
+    """A supervisor that starts again must not wait for installers that have nothing to do."""
+    built = ensure(builder(tmp_path, ScriptedRunner(Programs())), plan)
+    assert ensure(builder(tmp_path, ForbiddenRunner()), plan) == built
+
+
+@pytest.mark.parametrize("damage", ["no mark", "half a mark", "no python"])
+def test_a_half_built_environment_is_never_used(tmp_path, plan, damage):
+    """Left by a kill, or a Python that was removed: it is built anew from nothing."""
+    ensure(builder(tmp_path, ScriptedRunner(Programs())), plan)
+    (plan.folder / "leftover").touch()
+    if damage == "no python":
+        (plan.folder / "bin" / "python").unlink()
+    else:
+        (plan.folder / MARK).write_text('{"na') if damage == "half a mark" else (plan.folder / MARK).unlink()
+    runner = ScriptedRunner(Programs())
+    ensure(builder(tmp_path, runner), plan)
+    assert "install" in runner.verbs
+    assert not (plan.folder / "leftover").exists()
+    assert [entry.name for entry in plan.owner.iterdir()] == [plan.fingerprint]
+
+
+def test_a_failed_installation_leaves_no_mark_and_shows_the_last_lines(tmp_path, plan):
+    """The next try begins anew, and the operator sees why this one failed."""
+    failed = Completed(1, tail=("Because shop depends on six (>99) ...", "version solving failed."))
+    with pytest.raises(EnvironmentBuildError, match="'shop': its dependencies contradict each other") as caught:
+        ensure(builder(tmp_path, ScriptedRunner(Programs(lock=[failed]))), plan)
+    assert caught.value.log_tail == list(failed.tail)
+    assert "relax" in caught.value.hint
+    assert not (plan.folder / MARK).exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "otherwise"), [("venv", "virtual environment"), ("lock", "resolved"), ("install", "installed")]
+)
+def test_an_unknown_failure_names_the_step_the_code_and_the_python(tmp_path, plan, verb, otherwise):
+    """Even without a diagnosis the message says where to look."""
+    runner = ScriptedRunner(Programs(**{verb: [Completed(None, 11)]}))
+    with pytest.raises(EnvironmentBuildError, match=r"cannot be .*killed by signal 11, Python 3\.11\.7") as caught:
+        ensure(builder(tmp_path, runner), plan)
+    assert otherwise in caught.value.problem
+
+
+def test_a_network_failure_is_tried_again_with_a_fresh_cache(tmp_path, plan):
+    """The network may be back in a second, and a damaged download must not fail for ever."""
+    runner = ScriptedRunner(Programs(install=[UNREACHABLE, UNREACHABLE]))
+    ensure(builder(tmp_path, runner), plan)
+    caches = [call.environment["POETRY_CACHE_DIR"] for call in runner.calls if call.verb == "install"]
+    assert caches == [str(tmp_path / "envs" / ".cache")] + [str(plan.folder / ".cache")] * 2
+    assert not (plan.folder / ".cache").exists()
+
+
+def test_a_network_that_stays_away_is_given_up(tmp_path, plan):
+    """Two more tries, then the plugin is failed with a hint."""
+    runner = ScriptedRunner(Programs(install=[UNREACHABLE] * 9))
+    with pytest.raises(EnvironmentBuildError, match=r"cannot be reached.*supervisor\.index_url"):
+        ensure(builder(tmp_path, runner), plan)
+    assert runner.verbs.count("install") == 3
+
+
+def test_a_failure_of_the_dependencies_themselves_is_not_tried_again(tmp_path, plan):
+    """Resolving the same contradiction twice only costs time."""
+    runner = ScriptedRunner(Programs(lock=[Completed(1, tail=("version solving failed.",))]))
+    with pytest.raises(EnvironmentBuildError):
+        ensure(builder(tmp_path, runner), plan)
+    assert runner.verbs.count("lock") == 1
+
+
+def test_all_steps_share_one_time_limit(tmp_path, plan):
+    """600 s for a build are not 600 s for each of its programs."""
+    runner = ScriptedRunner(Programs(install=[Completed(None, 9, timed_out=True)]))
+    with pytest.raises(EnvironmentBuildError, match="not done after 60 s"):
+        ensure(builder(tmp_path, runner, time_limit=60.0), plan)
+    timeouts = [call.timeout for call in runner.calls if call.verb != "index"]
+    assert timeouts == sorted(timeouts, reverse=True)
+    assert all(0 < timeout <= 60 for timeout in timeouts)
+    assert runner.verbs[-1] == "install"
+
+
+def test_optional_groups_that_fail_are_left_out(tmp_path):
+    """The guest works without uvloop, and there may be no wheel of it for a new Python."""
+    plan = plan_of(tmp_path, optional_groups=True)
+    runner = ScriptedRunner(Programs(install=[Completed(1, tail=("ChefBuildError",))]))
+    environment = ensure(builder(tmp_path, runner), plan)
+    assert environment.optional_groups is False
+    assert ["--only" in call.command for call in runner.calls if call.verb == "install"] == [False, True]
+    assert json.loads((plan.folder / MARK).read_text())["optional_groups"] is False
+    assert ensure(builder(tmp_path, ForbiddenRunner()), plan) == environment
+
+
+def test_optional_groups_are_there_where_they_can_be(tmp_path):
+    """And a later start still knows."""
+    plan = plan_of(tmp_path, optional_groups=True)
+    assert ensure(builder(tmp_path, ScriptedRunner(Programs())), plan).optional_groups
+    assert ensure(builder(tmp_path, ForbiddenRunner()), plan).optional_groups
+
+
+def test_progress_tells_every_step_and_every_line(tmp_path, plan):
+    """Building takes long; whoever waits sees that something happens."""
+    lines = []
+    ensure(builder(tmp_path, ScriptedRunner(Programs())), plan, lines.append)
+    assert "Python 3.11.7" in lines[0]
+    assert lines[1:] == ["venv done", "resolving dependencies", "lock done", "installing dependencies", "install done"]
+
+
+class Meeting:
+    """A play in which programs wait for each other: how many run at once is seen, not guessed."""
+
+    def __init__(self):
+        self.running = self.most = 0
+        self.programs = Programs()
+
+    async def run(self, command, *, name, cwd, environment, timeout, on_line=None):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        self.running -= 1
+        return await ScriptedRunner(self.programs).run(
+            command, name=name, cwd=cwd, environment=environment, timeout=timeout, on_line=on_line
+        )
+
+
+def test_the_same_plugin_is_built_once_however_many_ask(tmp_path, plan):
+    """Two Poetry processes in one venv would destroy it."""
+
+    async def ask():
+        shared = builder(tmp_path, runner, parallel=8)
+        return await asyncio.gather(*(shared.ensure(plan, lambda _: None) for _ in range(5)))
+
+    runner = Meeting()
+    assert len(set(asyncio.run(ask()))) == 1
+    assert runner.most == 1
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 3])
+def test_different_plugins_are_built_side_by_side_up_to_the_limit(tmp_path, parallel):
+    """A slow build holds up no other, and fifty new plugins do not start fifty compilers."""
+
+    async def ask():
+        shared = builder(tmp_path, runner, parallel=parallel)
+        plans = [plan_of(tmp_path, f"plugin{number}") for number in range(6)]
+        await asyncio.gather(*(shared.ensure(plan, lambda _: None) for plan in plans))
+
+    runner = Meeting()
+    asyncio.run(ask())
+    assert runner.most == parallel
+
+
+def test_pruning_keeps_what_is_named_and_removes_the_rest(tmp_path, plan):
+    """The environment before is kept for a rollback, older ones and rubbish are not."""
+    other = replace(plan, interpreter=Interpreter(PYTHON.path, "3.11.8"))
+    shared = builder(tmp_path, ScriptedRunner(Programs()))
+
+    async def scenario():
+        await shared.ensure(plan, lambda _: None)
+        await shared.ensure(other, lambda _: None)
+        (plan.owner / ".0123.removed").mkdir()
+        await shared.prune(plan.owner, {plan.fingerprint})
+        await shared.prune(tmp_path / "envs" / "unknown", set())
+
+    asyncio.run(scenario())
+    assert [entry.name for entry in plan.owner.iterdir()] == [plan.fingerprint]
+
+
+def test_a_folder_that_cannot_be_written_is_reported_for_the_plugin(tmp_path, plan):
+    """A full or read-only disk fails this plugin with a sentence, not the supervisor with a traceback."""
+    plan.owner.parent.mkdir()
+    plan.owner.write_text("a file where a folder should be")
+    with pytest.raises(EnvironmentBuildError, match="'shop'"):
+        ensure(builder(tmp_path, ScriptedRunner(Programs())), plan)
+
+
+class Stuck(SubprocessRunner):
+    """Runs a program with a child of its own, both deaf to SIGTERM, in the place of every installer."""
+
+    def __init__(self, report):
+        super().__init__()
+        self.script = (
+            "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); pid = os.fork();"
+            f"open({str(report)!r} + ('.child' if pid == 0 else '.parent'), 'w').write(str(os.getpid()));"
+            "print('stuck', flush=True); time.sleep(600)"
+        )
+
+    async def run(self, command, *, name, cwd, environment, timeout, on_line=None):
+        if "poetry" not in command:
+            return await ScriptedRunner(Programs()).run(
+                command, name=name, cwd=cwd, environment=environment, timeout=timeout, on_line=on_line
+            )
+        command = ["/usr/bin/env", "python3", "-c", self.script]
+        return await super().run(command, name=name, cwd=cwd, environment=environment, timeout=timeout, on_line=on_line)
+
+
+def is_gone(pid):
+    """Dead, or a zombie that the container's init has not collected yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+async def until(condition, what):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+    assert condition(), what
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize("end", ["time limit", "cancelled"])
+def test_an_installer_that_hangs_is_killed_with_its_children(tmp_path, plan, end):
+    """Nothing of a build outlives it: compilers and downloads of a dead build would write into the next one."""
+    reports = [tmp_path / "report.child", tmp_path / "report.parent"]
+
+    async def scenario():
+        limit = 1.5 if end == "time limit" else 60.0
+        shared = builder(tmp_path, Stuck(tmp_path / "report"), time_limit=limit)
+        build = asyncio.create_task(shared.ensure(plan, lambda _: None), name="build")
+        await until(lambda: all(r.exists() and r.read_text() for r in reports), "the installer has not started")
+        if end == "cancelled":
+            build.cancel()
+        with pytest.raises((EnvironmentBuildError, asyncio.CancelledError)):
+            await build
+        await until(lambda: all(is_gone(report.read_text()) for report in reports), "something is still alive")
+
+    asyncio.run(scenario())
+    assert not (plan.folder / MARK).exists()
+
+
+class Flood(SubprocessRunner):
+    """An installer that prints a million lines, and one of them without an end, then fails."""
+
+    async def run(self, command, *, name, cwd, environment, timeout, on_line=None):
+        script = "import sys\nfor n in range(200_000): print('line', n)\nsys.stdout.write('x' * 5_000_000)\nsys.exit(3)"
+        if "install" in command:
+            command = ["/usr/bin/env", "python3", "-c", script]
+        else:
+            return await ScriptedRunner(Programs()).run(
+                command, name=name, cwd=cwd, environment=environment, timeout=timeout, on_line=on_line
+            )
+        return await super().run(command, name=name, cwd=cwd, environment=environment, timeout=timeout, on_line=on_line)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_an_installer_that_floods_its_output_fails_with_a_bounded_tail(tmp_path, plan):
+    """The error goes to the log, the API and the database; a flood must not go with it."""
+    seen = 0
+
+    def count(line):
+        nonlocal seen
+        seen += 1
+
+    with pytest.raises(EnvironmentBuildError, match="exit code 3") as caught:
+        ensure(builder(tmp_path, Flood()), plan, count)
+    assert seen > 200_000
+    assert len(caught.value.log_tail) <= 50
+    assert sum(map(len, caught.value.log_tail)) < 250_000
