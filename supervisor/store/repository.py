@@ -1,0 +1,155 @@
+"""Records of plugins, under the names of the founding document."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from supervisor.clock import Clock
+from supervisor.errors import ConflictError, UnknownNameError
+from supervisor.store.database import Database
+from supervisor.store.models import Plugin
+
+
+@dataclass(frozen=True)
+class PluginFacts:
+    """What a plugin says of itself; ``name`` is its folder's."""
+
+    name: str
+    version: str
+    author: str
+    api_prefix: str
+    tag_for_identified: list[str] = field(default_factory=list)
+    trigger: int = 1
+
+
+@dataclass(frozen=True)
+class PluginChanges:
+    """What ``update`` writes; None leaves a field as it is."""
+
+    version: str | None = None
+    author: str | None = None
+    api_prefix: str | None = None
+    tag_for_identified: list[str] | None = None
+    trigger: int | None = None
+
+
+@dataclass(frozen=True)
+class PluginRow:
+    """A stored plugin. Times in seconds since the epoch; ``active``: wanted by the operator."""
+
+    id: str
+    name: str
+    version: str
+    author: str
+    api_prefix: str
+    tag_for_identified: list[str]
+    trigger: int
+    add_time: float
+    update_time: float
+    active: bool
+
+
+class Repository:
+    """Every method is one transaction, and raises StoreUnavailableError when the database is not to be had in time."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def add(self, facts: PluginFacts, *, active: bool = True) -> PluginRow:
+        """Raise ConflictError where the name is taken."""
+        now = self._clock.time()
+        return await self._database.write("add the plugin", partial(_add, facts=facts, active=active, now=now))
+
+    async def register(self, facts: PluginFacts) -> PluginRow:
+        """Insert what discovery found, as active; or update the record, whose ``active`` is the operator's."""
+        now = self._clock.time()
+        return await self._database.write("register the plugin", partial(_register, facts=facts, now=now))
+
+    async def update(self, name: str, changes: PluginChanges) -> PluginRow:
+        """Raise UnknownNameError."""
+        values = {key: value for key, value in vars(changes).items() if value is not None}
+        now = self._clock.time()
+        return await self._database.write("update the plugin", partial(_update, name=name, values=values, now=now))
+
+    async def status(self, name: str, *, active: bool) -> PluginRow:
+        """Enable or disable. Raise UnknownNameError."""
+        now = self._clock.time()
+        values = {"active": active}
+        return await self._database.write(
+            "set the plugin's status", partial(_update, name=name, values=values, now=now)
+        )
+
+    async def delete(self, name: str) -> PluginRow:
+        """Forget a plugin and return what was known. Raise UnknownNameError."""
+        return await self._database.write("delete the plugin", partial(_delete, name=name))
+
+    async def get(self, name: str) -> PluginRow:
+        """Raise UnknownNameError."""
+        return await self._database.read("get the plugin", lambda session: _row(_find(session, name)))
+
+    async def get_all(self) -> list[PluginRow]:
+        """Sorted by name."""
+        return await self._database.read("list the plugins", _all)
+
+    async def get_all_active(self) -> list[PluginRow]:
+        return [row for row in await self.get_all() if row.active]
+
+    async def get_all_not_active(self) -> list[PluginRow]:
+        return [row for row in await self.get_all() if not row.active]
+
+
+def _row(plugin: Plugin) -> PluginRow:
+    return PluginRow(**{name: getattr(plugin, name) for name in PluginRow.__dataclass_fields__})
+
+
+def _select(session: Session, name: str) -> Plugin | None:
+    return session.scalars(select(Plugin).where(Plugin.name == name)).one_or_none()
+
+
+def _find(session: Session, name: str) -> Plugin:
+    plugin = _select(session, name)
+    if plugin is None:
+        raise UnknownNameError("plugin", name, list(session.scalars(select(Plugin.name))))
+    return plugin
+
+
+def _all(session: Session) -> list[PluginRow]:
+    # Sorted here, not by the database: PostgreSQL sorts by the collation of its installation.
+    return sorted(map(_row, session.scalars(select(Plugin))), key=lambda row: row.name)
+
+
+def _add(session: Session, *, facts: PluginFacts, active: bool, now: float) -> PluginRow:
+    if _select(session, facts.name) is not None:
+        raise ConflictError(f"cannot add plugin {facts.name!r}: there is one of that name", hint="update it instead")
+    plugin = Plugin(id=str(uuid.uuid4()), add_time=now, update_time=now, active=active, **vars(facts))
+    session.add(plugin)
+    session.flush()
+    return _row(plugin)
+
+
+def _register(session: Session, *, facts: PluginFacts, now: float) -> PluginRow:
+    if _select(session, facts.name) is None:
+        return _add(session, facts=facts, active=True, now=now)
+    return _update(session, name=facts.name, values=vars(facts), now=now)
+
+
+def _update(session: Session, *, name: str, values: Mapping[str, object], now: float) -> PluginRow:
+    plugin = _find(session, name)
+    changed = {key: value for key, value in values.items() if getattr(plugin, key) != value}
+    for key, value in changed.items():
+        setattr(plugin, key, value)
+    if changed:
+        plugin.update_time = now
+    session.flush()
+    return _row(plugin)
+
+
+def _delete(session: Session, *, name: str) -> PluginRow:
+    plugin = _find(session, name)
+    session.delete(plugin)
+    return _row(plugin)
