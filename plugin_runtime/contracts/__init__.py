@@ -1,0 +1,56 @@
+"""From a plugin's folder to an ASGI app: one module per contract."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Optional
+
+from plugin_runtime import sources
+from plugin_runtime.contracts import application, seed
+from plugin_runtime.contracts.seed import PluginInfo
+from plugin_runtime.contracts.served import ServedApp
+from plugin_runtime.failure import FailureReport, StartFailedError
+from plugin_runtime.protocol import Phase, WorkerSettings
+from plugin_runtime.sources import SourceFolders
+
+SEED = "seed"
+"""WorkerSettings.contract of a ``run.py``; anything else names an app."""
+
+
+@dataclass(frozen=True)
+class LoadedPlugin:
+    """A plugin whose code is imported and keeps its contract; ``info`` is None for apps."""
+
+    served: ServedApp
+    info: Optional[PluginInfo] = None
+    router_prefix: str = ""
+
+
+def prepare(settings: WorkerSettings) -> FailureReport:
+    """Make the plugin's code importable in this process, and go to its working directory.
+
+    Raises:
+        OSError: the working directory cannot be entered.
+    """
+    folders = SourceFolders(os.path.abspath(settings.folder), os.path.abspath(settings.source))  # noqa: PTH100 - strings
+    roots = [] if settings.contract == SEED else sources.import_roots(folders)
+    sources.install(folders, settings.plugin, roots)
+    os.chdir(settings.working_directory)
+    return FailureReport(settings.plugin, folders)
+
+
+def load(settings: WorkerSettings, report: FailureReport) -> LoadedPlugin:
+    """Import the plugin and make an app of it.
+
+    Raises:
+        StartFailedError: it cannot be imported or breaks its contract.
+    """
+    if settings.contract != SEED:
+        return LoadedPlugin(application.load(settings, report))
+    loaded = seed.load(settings, report)
+    try:
+        served = seed.serve(settings, loaded)
+    except Exception as error:  # boundary: FastAPI goes through the plugin's routes here
+        raise StartFailedError([report.of(error, Phase.IMPORT)]) from error
+    return LoadedPlugin(served, loaded.info, loaded.router.prefix)

@@ -1,0 +1,282 @@
+"""A worker's life: handshake, import, start-up, serving, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from threading import Timer
+from typing import Any, Optional
+
+from plugin_runtime import contracts, validator
+from plugin_runtime.contracts.served import ServedApp
+from plugin_runtime.control import (
+    ControlAddress,
+    ControlChannel,
+    HandshakeRefusedError,
+    MissingAddressError,
+    SupervisorLostError,
+)
+from plugin_runtime.failure import FailureReport, StartFailedError
+from plugin_runtime.inbox import Activity, Listener
+from plugin_runtime.lifespan import Lifespan, LifespanFailedError
+from plugin_runtime.link import LinkServer
+from plugin_runtime.protocol import (
+    STACKS_SIGNAL,
+    ExitCode,
+    Failed,
+    Phase,
+    Progress,
+    Ready,
+    Stop,
+    WorkerSettings,
+)
+from plugin_runtime.schema import make_schema
+from plugin_runtime.wire import WireError, from_wire
+
+TERM_DRAIN = 30.0
+"""Seconds for requests in flight after a SIGTERM that nobody announced: the default of ``stop_timeout``."""
+LOST_DRAIN = 3.0
+"""Seconds for them when the supervisor is lost; less than the control thread waits before it ends the process."""
+SHUTDOWN_SHARE = 0.2
+"""Part of the time to stop that is kept for the lifespan shutdown."""
+HURRIED_SHUTDOWN = 2.0
+"""Seconds for the lifespan shutdown when time is up; the supervisor's SIGKILL follows ``term`` (5 s) after SIGTERM."""
+CANCEL_TIME = 1.0
+"""Seconds that tasks get to end when they are cancelled."""
+EXIT_GRACE = 2.0
+"""Seconds for the interpreter's own end; threads of the plugin that do not return must not keep the process."""
+
+
+@dataclass(frozen=True)
+class _StopRequest:
+    drain: float
+    code: ExitCode
+
+
+class Worker:
+    """One plugin in one process, from import to shutdown. Made in the event loop, run once."""
+
+    def __init__(self, settings: WorkerSettings, channel: ControlChannel) -> None:
+        self._settings = settings
+        self._channel = channel
+        self._link: Optional[LinkServer] = None
+        self._lifespan: Optional[Lifespan] = None
+        self._stop_request: Optional[_StopRequest] = None
+        self._stop_asked = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> ExitCode:
+        """Serve until asked to stop.
+
+        Raises:
+            StartFailedError: the plugin cannot be served.
+        """
+        loop = asyncio.get_running_loop()
+        self._channel.attach(Listener(loop, self._received, self._ask_to_end, self._activity))
+        start = loop.create_task(self._start(), name="start")
+        asked = loop.create_task(self._stop_asked.wait(), name="stop asked")
+        try:
+            await asyncio.wait({start, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if start.done():
+                start.result()
+                await asked
+        finally:
+            await _cancel(start, asked)
+            await self._end()
+        return self._stop_request.code if self._stop_request else ExitCode.OK
+
+    # --- start ---
+
+    async def _start(self) -> None:
+        report = contracts.prepare(self._settings)
+        self._channel.send(Progress(Phase.IMPORT.value))
+        served = contracts.load(self._settings, report).served
+        self._watch_signals()
+        await asyncio.sleep(0)  # an import may have taken long: hear first what was said meanwhile
+        await self._start_up(served.app, report)
+        await self._listen(served)
+        self._channel.send(Progress(Phase.READY.value))
+        self._announce(served)
+
+    def _watch_signals(self) -> None:
+        # Not before the plugin is imported: until then there is nothing to end in order, and a handler of the loop
+        # would only keep SIGTERM from working. A handler that the plugin has set is replaced.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._terminated)
+
+    async def _start_up(self, app: Any, report: FailureReport) -> None:
+        self._channel.send(Progress(Phase.LIFESPAN.value))
+        self._lifespan = Lifespan(app)
+        try:
+            await self._lifespan.startup(self._settings.lifespan_timeout)
+        except LifespanFailedError as error:
+            # Databases and other services come back: worth another start, whatever the app raised.
+            raise StartFailedError([report.of_lifespan(error)]) from error
+
+    async def _listen(self, served: ServedApp) -> None:
+        link = LinkServer(
+            served.app,
+            path=self._settings.link_path,
+            secret=self._settings.link_secret,
+            prefix=served.root_path,
+            path_mode=served.path_mode,
+            lifespan_state=self._lifespan.state if self._lifespan else None,
+        )
+        await link.start()
+        self._link = link
+
+    def _announce(self, served: ServedApp) -> None:
+        schema = make_schema(served.schema) if served.schema else None
+        schema_hash = schema.hash if schema else ""
+        self._channel.beat()
+        self._channel.send(Ready(served.framework, served.path_mode, schema_hash), standing=True)
+        if schema:
+            self._channel.send(schema, standing=True)
+
+    # --- what the control channel and signals say ---
+
+    def _activity(self) -> Activity:
+        link = self._link
+        return Activity(link.in_flight, link.requests) if link else Activity()
+
+    def _received(self, message: Any) -> None:
+        if isinstance(message, Stop):
+            self._ask_to_stop(_StopRequest(message.drain, ExitCode.OK))
+
+    def _ask_to_end(self, code: ExitCode) -> None:
+        self._ask_to_stop(_StopRequest(LOST_DRAIN, code))
+
+    def _terminated(self) -> None:
+        if self._stop_request is None:
+            self._ask_to_stop(_StopRequest(TERM_DRAIN, ExitCode.OK))
+        else:
+            self._hurry.set()
+
+    def _ask_to_stop(self, request: _StopRequest) -> None:
+        if self._stop_request is None:
+            self._stop_request = request
+            self._stop_asked.set()
+
+    # --- end ---
+
+    async def _end(self) -> None:
+        """Undo what was started, in reverse; SIGTERM cuts it short."""
+        drain = self._stop_request.drain if self._stop_request else 0.0
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + drain
+        if self._link is not None:
+            await self._unless_hurried(self._link.drain(drain * (1 - SHUTDOWN_SHARE)))
+            await self._link.close()
+        if self._lifespan is not None:
+            rest = 0.0 if self._hurry.is_set() else deadline - loop.time()
+            await self._lifespan.shutdown(max(rest, HURRIED_SHUTDOWN))
+
+    async def _unless_hurried(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.ensure_future(work)
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait({task, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        await _cancel(task, hurry)
+
+
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=CANCEL_TIME)
+
+
+def main() -> int:
+    """Join the supervisor and do what it wants of this process; return its exit code."""
+    faulthandler.enable()
+    faulthandler.register(STACKS_SIGNAL)
+    try:
+        channel = ControlChannel(ControlAddress.take_from_environment())
+        welcome = channel.connect()
+    except MissingAddressError as error:
+        return _refuse(error, ExitCode.USAGE)
+    except HandshakeRefusedError as error:
+        return _refuse(error, ExitCode.REFUSED)
+    except SupervisorLostError as error:
+        return _refuse(error, ExitCode.PARENT_LOST)
+    try:
+        code = _carry_out(from_wire(WorkerSettings, welcome.settings), channel)
+    except WireError as error:
+        code = _refuse(error, ExitCode.REFUSED)
+    finally:
+        channel.close()
+    _end_within(EXIT_GRACE, code)
+    return code
+
+
+def _refuse(error: Exception, code: ExitCode) -> ExitCode:
+    sys.stderr.write(f"{error}\n")
+    return code
+
+
+def _carry_out(settings: WorkerSettings, channel: ControlChannel) -> ExitCode:
+    """Validate or serve, in an event loop: apps are imported inside a running one, as uvicorn does it."""
+    try:
+        return _run(_validate(settings, channel) if settings.validate_only else _serve(settings, channel))
+    except StartFailedError as failure:
+        return _report(failure.failed, channel)
+    except OSError as error:  # the working directory or the link: the machine's trouble, not the plugin's
+        message = f"cannot start plugin {settings.plugin!r}: {error}"
+        return _report(Failed(Phase.READY.value, type(error).__name__, message), channel)
+
+
+def _report(failed: Failed, channel: ControlChannel) -> ExitCode:
+    sys.stderr.write(f"{failed.traceback}{failed.message}\n")
+    if failed.hint:
+        sys.stderr.write(f"{failed.hint}\n")
+    channel.send(failed)
+    return ExitCode.INVALID if failed.permanent else ExitCode.START_FAILED
+
+
+async def _serve(settings: WorkerSettings, channel: ControlChannel) -> ExitCode:
+    return await Worker(settings, channel).run()
+
+
+async def _validate(settings: WorkerSettings, channel: ControlChannel) -> ExitCode:
+    description = validator.describe(settings)
+    channel.send(description)
+    return ExitCode.INVALID if description.errors else ExitCode.OK
+
+
+def _run(main: Coroutine[Any, Any, ExitCode]) -> ExitCode:
+    loop = _new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.run_until_complete(_sweep())
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _sweep() -> None:
+    """Cancel the tasks that the plugin has left behind."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        await _cancel(*left)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415 - not there for every Python
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def _end_within(seconds: float, code: ExitCode) -> None:
+    """Leave the interpreter to its own end, which runs atexit and waits for threads, but not for ever."""
+    timer = Timer(seconds, os._exit, (code,))
+    timer.daemon = True
+    timer.start()

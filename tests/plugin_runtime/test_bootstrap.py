@@ -1,0 +1,74 @@
+"""The first file of every guest, run as the supervisor runs it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plugin_runtime.protocol import ExitCode
+from tests.fakes.control_server import FakeSupervisor
+from tests.fakes.guests import BOOTSTRAP
+
+pytestmark = pytest.mark.process
+
+PYENV = Path.home() / ".pyenv" / "versions"
+TOO_OLD = [
+    path for path in sorted(PYENV.glob("*/bin/python")) if path.parts[-3].startswith(("2.", "3.6", "3.7", "3.8"))
+]
+
+
+def run(python, *, packages="", **environment) -> subprocess.CompletedProcess:
+    variables = {"PATH": "/usr/bin:/bin", "XCORE_RUNTIME": str(packages), **environment}
+    command = [str(python), "-u", str(BOOTSTRAP)]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.skipif(not TOO_OLD, reason="no old Python installed")
+@pytest.mark.parametrize("python", TOO_OLD, ids=lambda path: path.parts[-3])
+def test_a_python_that_is_too_old_is_told_so_in_one_sentence(python):
+    """Nothing before the gate may need a newer Python, not even to be parsed."""
+    result = run(python)
+    assert result.returncode == ExitCode.UNSUPPORTED_PYTHON
+    assert result.stderr.startswith("cannot run this plugin on Python ")
+    assert "3.9" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_missing_msgpack_is_a_failed_start():
+    """Without it there is no control channel: stderr and the exit code have to tell."""
+    result = run(sys._base_executable)
+    assert result.returncode == ExitCode.START_FAILED
+    assert "msgpack" in result.stderr
+
+
+def test_started_by_hand_it_says_who_starts_it():
+    """People try to run what they find."""
+    result = run(sys.executable)
+    assert result.returncode == ExitCode.USAGE
+    assert "xcore up" in result.stderr
+
+
+def test_a_refused_handshake_ends_with_its_own_code_and_the_reason(tmp_path):
+    """A supervisor that does not know the process says why, and the guest says it to the log."""
+    with FakeSupervisor(tmp_path / "c.sock", refuse="no child 'x' is expected") as supervisor:
+        result = run(sys.executable, XCORE_CONTROL=str(supervisor.path), XCORE_NONCE="n", XCORE_CHILD="x")
+    assert result.returncode == ExitCode.REFUSED
+    assert result.stderr == "cannot join the supervisor: no child 'x' is expected\n"
+
+
+def test_packages_of_the_plugin_go_before_those_of_the_guest(tmp_path):
+    """The runtime folder is last on the path: its msgpack is for plugins that bring none."""
+    (tmp_path / "msgpack.py").write_text("raise RuntimeError('the wrong one')\n")
+    result = run(sys.executable, packages=tmp_path)
+    assert "the wrong one" not in result.stderr
+    assert result.returncode == ExitCode.USAGE
+
+
+def test_a_plugin_that_pins_an_old_msgpack_is_told_so(tmp_path):
+    """The plugin's own version wins, so it must be one that works: nothing but a change can heal it."""
+    (tmp_path / "msgpack.py").write_text("version = (0, 6, 2)\n")
+    result = run(sys._base_executable, packages=tmp_path)
+    assert result.returncode == ExitCode.INVALID
+    assert "cannot run with msgpack 0.6," in result.stderr
+    assert "raise it in the plugin's pyproject.toml" in result.stderr

@@ -1,0 +1,119 @@
+"""What an author reads when an import fails."""
+
+import importlib
+import sys
+
+import pytest
+
+from plugin_runtime import contracts
+from plugin_runtime.failure import StartFailedError
+from plugin_runtime.protocol import Failed, Phase
+from plugin_runtime.wire import encode
+from tests.fakes.guests import make_plugin, write_files
+
+pytestmark = pytest.mark.usefixtures("restored_imports")
+
+
+def failure_of(tmp_path, files, *, ignored=()):
+    settings = make_plugin(tmp_path, files)
+    for name in ignored:
+        write_files(tmp_path / "project/plugins/hello", {name: ""})
+    report = contracts.prepare(settings)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "plugins"]:
+        del sys.modules[name]
+    try:
+        importlib.import_module("plugins.hello.run")
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - what the code under test is given
+        return report.of(error, Phase.IMPORT)
+    raise AssertionError("the import did not fail")
+
+
+@pytest.mark.parametrize(
+    ("statement", "hint"),
+    [
+        ("import nowhere_to_be_found", "poetry add nowhere_to_be_found"),
+        ("import nowhere_to_be_found.deep", "poetry add nowhere_to_be_found"),
+        ("import cv2", "poetry add opencv-python"),
+        ("import json.nothing", "'json' is installed, but has no 'nothing'"),
+        ("import plugins.other", "plugin_runtime.client"),
+        ("from . import nothing.py", ""),
+        ("from .missing import x", "make missing.py in the folder of the plugin"),
+        ("from .secret import x", "secret.py exists, but is ignored"),
+        ("from json import nothing", ""),
+    ],
+)
+def test_a_module_that_is_missing_comes_with_what_to_do(tmp_path, statement, hint):
+    """Which of the many reasons it is, is known here and nowhere else."""
+    failed = failure_of(tmp_path, {"run.py": statement + "\n"}, ignored=["secret.py"])
+    assert (hint in failed.hint) if hint else failed.hint == ""
+    assert failed.permanent
+
+
+def test_our_own_packages_are_named_as_ours(tmp_path, monkeypatch):
+    """The hint to install "supervisor" would bring supervisord."""
+    code = "raise ModuleNotFoundError('no', name='supervisor.config')\n"
+    assert "package of xcore" in failure_of(tmp_path, {"run.py": code}).hint
+
+
+def test_the_location_is_the_innermost_line_of_the_plugin(tmp_path):
+    """Not the one in the library that it called."""
+    code = "import json\n\ndef read():\n    json.loads('{')\n\nread()\n"
+    failed = failure_of(tmp_path, {"run.py": "from . import deep\n", "deep.py": code})
+    assert failed.location == "deep.py:4"
+    assert failed.type == "JSONDecodeError"
+
+
+def test_a_syntax_error_is_located_where_it_is(tmp_path):
+    """The traceback ends at the import; the error knows better."""
+    failed = failure_of(tmp_path, {"run.py": "from . import deep\n", "deep.py": "a = 1\nb = = 2\n"})
+    assert (failed.location, failed.type, failed.permanent) == ("deep.py:2", "SyntaxError", True)
+
+
+def test_the_traceback_shows_the_plugin_and_not_the_machinery(tmp_path):
+    """Neither our frames nor those of the import system, also in the chain of causes."""
+    code = """
+try:
+    import nowhere_to_be_found
+except ImportError as error:
+    raise RuntimeError("no driver") from error
+"""
+    failed = failure_of(tmp_path, {"run.py": code})
+    assert "run.py" in failed.traceback
+    assert "direct cause" in failed.traceback
+    assert "RuntimeError: no driver" in failed.traceback
+    assert "sources.py" not in failed.traceback
+    assert "<frozen importlib" not in failed.traceback
+
+
+def test_an_exit_at_import_says_so(tmp_path):
+    """sys.exit() in a module ends a script; here it would end the worker without a word."""
+    failed = failure_of(tmp_path, {"run.py": "import sys\nsys.exit(4)\n"})
+    assert failed.message == "cannot start plugin 'hello': it ended the process with sys.exit(4)"
+    assert not failed.permanent
+
+
+def test_whatever_is_raised_can_be_sent(tmp_path):
+    """A message that cannot be encoded, or is too large, would cost the report and leave a bare exit code."""
+    code = "raise OSError('x' * 9_000_000 + '\\udcff')\n"
+    failed = failure_of(tmp_path, {"run.py": code})
+    assert len(encode(failed)) < 50_000
+    code = "raise OSError('name\\udcff')\n"
+    failed = failure_of(tmp_path / "second", {"run.py": code})
+    assert "name\\udcff" in failed.message
+    assert encode(failed)
+
+
+def test_an_exception_that_cannot_be_printed_is_reported(tmp_path):
+    """Its own __str__ raises; where it was raised is known all the same."""
+    code = "class Mute(Exception):\n    def __str__(self): raise ValueError\nraise Mute\n"
+    failed = failure_of(tmp_path, {"run.py": code})
+    assert (failed.type, failed.location) == ("Mute", "run.py:3")
+
+
+def test_many_errors_become_one_message_for_the_channel():
+    """A worker reports once; nothing of what was found is lost."""
+    first = Failed("manifest", "A", "first", hint="do this", location="run.py")
+    second = Failed("manifest", "B", "second", hint="do that", permanent=True)
+    failed = StartFailedError([first, second]).failed
+    assert (failed.type, failed.message, failed.hint) == ("A", "first\nsecond", "do this\ndo that")
+    assert failed.permanent
