@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from plugin_runtime.protocol import Description, ExitCode, Failed, Hello, Ready, Schema
+from tests import machine
 from tests.fakes.control_server import FakeSupervisor
 from tests.fakes.guests import Guest, link_get, make_plugin, outcome
 
@@ -83,13 +84,11 @@ def pip_install(python: Path, folder: Path, *requirements: str) -> None:
 @pytest.fixture(scope="module", params=[OLD, NEW], ids=lambda param: f"Python {param[0]}")
 def environment(request, tmp_path_factory) -> Environment:
     version, requirements = request.param
-    found = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
-    if not found:
-        pytest.skip(f"no Python {version} installed")
+    python = machine.python(version)
     root = tmp_path_factory.mktemp("environment")
-    subprocess.run([found[-1], "-m", "venv", "--without-pip", root / "venv"], check=True, timeout=100)
-    pip_install(found[-1], root / "venv" / "lib" / f"python{version}" / "site-packages", *requirements)
-    pip_install(found[-1], root / "packages", "msgpack", "a2wsgi")
+    subprocess.run([python, "-m", "venv", "--without-pip", root / "venv"], check=True, timeout=100)
+    pip_install(python, root / "venv" / "lib" / f"python{version}" / "site-packages", *requirements)
+    pip_install(python, root / "packages", "msgpack", "a2wsgi")
     return Environment(version, str(root / "venv" / "bin" / "python"), str(root / "packages"))
 
 

@@ -17,8 +17,7 @@ import pytest
 from supervisor.store.engine import database_url, sqlite_url
 from supervisor.store.settings import StoreSettings
 from supervisor.store.store import Store
-
-WITHOUT_POSTGRESQL = "XCORE_TEST_WITHOUT_POSTGRESQL"
+from tests import machine
 
 
 class Server:
@@ -62,9 +61,9 @@ class Server:
 def _binaries() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     on_path = shutil.which("initdb")
-    if found or on_path:
-        return (found[-1] if found else Path(on_path)).parent
-    pytest.fail(f"no PostgreSQL server here: install one, or set {WITHOUT_POSTGRESQL}=1 to do without its tests")
+    if not (found or on_path):
+        machine.lacks("PostgreSQL server")
+    return (found[-1] if found else Path(on_path)).parent
 
 
 def _user() -> str | None:
@@ -77,8 +76,6 @@ def _user() -> str | None:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[Server]:
     """Not in tmp_path: its parents are closed to other users, and Unix socket paths end at 107 bytes."""
-    if os.environ.get(WITHOUT_POSTGRESQL) == "1":
-        pytest.skip(f"{WITHOUT_POSTGRESQL}=1")
     server = Server(_binaries(), Path(tempfile.mkdtemp(prefix="xcore-pg-")), _user())
     try:
         if server.user:
