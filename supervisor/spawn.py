@@ -1,0 +1,184 @@
+"""Starts processes: the only module that calls Popen.
+
+No ``preexec_fn``: it runs Python between fork and exec, where another thread's lock may be held for ever. No asyncio
+subprocess: its child watcher on 3.11 starts a thread per child, and fights a subreaper for the exit status. Popen
+returns when the program was executed (vfork), so spawning is synchronous and takes about a millisecond.
+"""
+
+import os
+import re
+import resource
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from errno import EINVAL
+from pathlib import Path
+
+from plugin_runtime.protocol import ENV_CHILD, ENV_CONTROL, ENV_NONCE
+from supervisor.errors import SpawnError
+from supervisor.output import Pipe
+from supervisor.process_stat import read_process_stat
+from supervisor.spec import ChildSpec
+from supervisor.state_folder import StateFolder
+
+_STREAMS = ("out", "err")
+
+_NOT_INHERITED = re.compile(
+    r"""
+    XCORE_.* | DATA_URL                                     # our own configuration
+    | PYTHON.* | VIRTUAL_ENV.* | POETRY_.* | PIP_.*         # our interpreter's; a child has another one
+    | NOTIFY_SOCKET | LISTEN_.* | WATCHDOG_.* | MAINPID     # systemd's: a child must not speak for the supervisor
+    | INVOCATION_ID | JOURNAL_STREAM
+    | PWD | OLDPWD | SHLVL | _                              # the shell's, wrong in another folder
+    """,
+    re.VERBOSE,
+)
+_SECRET = re.compile(r"PASSW(OR)?D|PASSPHRASE|SECRET|CREDENTIAL|(PASS|PWD|TOKEN|KEY)S?(_|$)", re.IGNORECASE)
+
+
+class Process:
+    """A process that was started: what is needed to watch it, to signal it, and to know it again.
+
+    Whoever spawned it owns it; the pipes go to the Output that reads them. Only the reaper calls ``reaped``.
+    """
+
+    def __init__(self, popen: "subprocess.Popen[bytes]", start_ticks: int, pidfd: int, pipes: tuple[Pipe, ...]) -> None:
+        self.pid = popen.pid
+        self.start_ticks = start_ticks
+        self.pidfd = pidfd
+        self.pipes = pipes
+        self._popen = popen
+
+    @property
+    def is_alive(self) -> bool:
+        """Not reaped yet: the pid is still its own, even if it is a zombie."""
+        return self._popen.returncode is None
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the process and all of its group; none is sent where that is gone.
+
+        The group's number is the pid. After reaping it may belong to anybody, so nothing is sent then.
+        """
+        if self.is_alive:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+    def reaped(self, returncode: int) -> None:
+        """Tell Popen what wait4 returned; otherwise it would wait for the pid itself, whoever has it by then."""
+        self._popen.returncode = returncode
+
+    def release(self) -> None:
+        """Give the pidfd back. A second call does nothing."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+def spawn(spec: ChildSpec, token: str, nonce: str, folder: StateFolder) -> Process:
+    """Start a process in a session and a process group of its own, with nothing inherited but ``spec.pass_fds``.
+
+    Call it in the event loop's thread and hand the result to the reaper in the same turn: what the reaper does not know
+    it takes for an orphan.
+
+    Raises:
+        SpawnError: the operating system refused; nothing is left behind.
+    """
+    try:
+        with ExitStack() as always, ExitStack() as on_failure:
+            pipes, ends = _make_pipes(folder, token, always, on_failure)
+            popen = _execute(spec, nonce, folder, ends)
+            on_failure.callback(_destroy, popen)
+            _limit(popen.pid, spec.limits.open_files)
+            pidfd = os.pidfd_open(popen.pid)
+            on_failure.callback(os.close, pidfd)
+            process = Process(popen, _start_ticks(popen.pid), pidfd, pipes)
+            on_failure.pop_all()
+            return process
+    except OSError as error:
+        raise SpawnError(spec.id, spec.command[0], _naming_the_file(error, spec)) from error
+    except ValueError as error:
+        # A NUL in an argument or a value, a "=" in a variable's name: configuration may hold them, execve(2) may not.
+        raise SpawnError(spec.id, spec.command[0], OSError(EINVAL, str(error))) from error
+
+
+def _make_pipes(
+    folder: StateFolder, token: str, always: ExitStack, on_failure: ExitStack
+) -> tuple[tuple[Pipe, ...], list[int]]:
+    """Return our reading ends and the child's ends, closed by ``always``.
+
+    The child's are open for reading, too: a FIFO that always has a reader never breaks a print, even while there is no
+    supervisor, and its successor can open it by name.
+    """
+    pipes, ends = [], []
+    for stream in _STREAMS:
+        path = folder.output_fifo(token, stream)
+        os.mkfifo(path, 0o600)
+        on_failure.callback(path.unlink, missing_ok=True)
+        ends.append(os.open(path, os.O_RDWR))
+        always.callback(os.close, ends[-1])
+        pipes.append(Pipe.open(stream, path))
+        on_failure.callback(pipes[-1].close)
+    return tuple(pipes), ends
+
+
+def _execute(spec: ChildSpec, nonce: str, folder: StateFolder, ends: list[int]) -> "subprocess.Popen[bytes]":
+    ours = {ENV_CONTROL: str(folder.control_socket), ENV_NONCE: nonce, ENV_CHILD: spec.id}
+    return subprocess.Popen(
+        spec.command,
+        cwd=spec.working_directory,
+        env={**spec.environment, **ours},
+        stdin=subprocess.DEVNULL,
+        stdout=ends[0],
+        stderr=ends[1],
+        close_fds=True,
+        pass_fds=spec.pass_fds,
+        start_new_session=True,
+    )
+
+
+def _destroy(popen: "subprocess.Popen[bytes]") -> None:
+    os.killpg(popen.pid, signal.SIGKILL)
+    popen.wait()
+
+
+def _limit(pid: int, open_files: int) -> None:
+    """From outside, since there is no preexec_fn; the program has hardly begun. Never above what we have ourselves."""
+    if open_files:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        limit = open_files if hard == resource.RLIM_INFINITY else min(open_files, hard)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
+
+
+def _start_ticks(pid: int) -> int:
+    stat = read_process_stat(pid)
+    if stat is None:  # we have not reaped it, so only /proc itself can be missing
+        raise FileNotFoundError(f"no entry of process {pid} in /proc")
+    return stat.start_ticks
+
+
+def _naming_the_file(error: OSError, spec: ChildSpec) -> OSError:
+    """Popen reports a missing working directory like a missing program; say which it is."""
+    if error.filename is None or error.filename == spec.command[0]:
+        return error
+    return OSError(error.errno, f"{error.strerror}: {error.filename}")
+
+
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a child may have of the supervisor's environment.
+
+    Left out are our own configuration (XCORE_*, DATA_URL), what belongs to our interpreter and its tools (PYTHON*,
+    VIRTUAL_ENV*, POETRY_*, PIP_*, and our environment's folder in PATH), what systemd gave us, what describes the
+    shell's folder, and every variable whose name says that it is secret: it contains password, passwd, passphrase,
+    secret or credential, or a word of it ends in pass, pwd, token or key. A secret of the environment is meant for one
+    plugin at most, and we cannot know for which: give it to that plugin in its manifest, keys ``env`` and ``env_file``.
+    """
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if not _NOT_INHERITED.fullmatch(name) and not _SECRET.search(name)
+    }
+    if "PATH" in kept and "VIRTUAL_ENV" in environ:
+        ours = str(Path(environ["VIRTUAL_ENV"], "bin"))
+        kept["PATH"] = os.pathsep.join(entry for entry in kept["PATH"].split(os.pathsep) if entry != ours)
+    return kept

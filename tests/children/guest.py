@@ -1,0 +1,99 @@
+"""A guest that does what it is told, one step after the other: STEP...
+
+hello: join the supervisor; ready: say so; beat:AGE: send one beat, with so old a loop; beats:AGE: go on sending them;
+fail:MESSAGE: say that it cannot start; requests:N: a beat after so many requests; description: what a validator sends;
+hog:MB: take memory; deaf: ignore Stop and SIGTERM; again: connect a second time, keeping the first connection;
+once:FILE: go on only the first time, else serve; print:TEXT: to stderr; exit:CODE; kill: SIGKILL to itself;
+serve: until told to stop; pause: for ever.
+"""
+
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+from plugin_runtime.process_facts import start_ticks
+from plugin_runtime.protocol import STACKS_SIGNAL, Beat, Description, Failed, Hello, Ready, Stop
+from plugin_runtime.wire import Decoder, encode
+
+faulthandler.register(STACKS_SIGNAL)
+sockets = []
+decoder = Decoder()
+deaf = False
+memory = []
+
+
+def connect():
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(os.environ["XCORE_CONTROL"])
+    sockets.append(connection)
+    say(Hello(1, os.environ["XCORE_CHILD"], os.getpid(), start_ticks(), os.environ["XCORE_NONCE"], "3.11.0"))
+    listen_for_one()
+
+
+def say(message):
+    sockets[-1].sendall(encode(message))
+
+
+def listen_for_one():
+    """What came: at least one message, the last one of them."""
+    while data := sockets[-1].recv(65536):
+        if envelopes := decoder.feed(data):
+            return envelopes[-1].message
+    sys.exit(1)
+
+
+def go_on_beating(age):
+    while True:
+        say(Beat(age))
+        time.sleep(0.02)
+
+
+def serve():
+    while not isinstance(listen_for_one(), Stop) or deaf:
+        pass
+    os._exit(0)
+
+
+for step in sys.argv[1:]:
+    name, _, argument = step.partition(":")
+    if name in {"hello", "again"}:
+        connect()
+    elif name == "ready":
+        say(Ready())
+    elif name == "beat":
+        say(Beat(float(argument)))
+    elif name == "beats":
+        threading.Thread(target=go_on_beating, args=[float(argument)], daemon=True).start()
+    elif name == "requests":
+        say(Beat(0.0, in_flight=2, requests=int(argument), peak_memory_kb=2048))
+    elif name == "fail":
+        say(Failed("import", "ImportError", argument, permanent=False))
+    elif name == "description":
+        say(Description(title="Hello", version="1.0"))
+    elif name == "hog":
+        memory.append(b"x" * (int(argument) << 20))
+    elif name == "deaf":
+        deaf = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    elif name == "once":
+        if Path(argument).exists():
+            serve()
+        Path(argument).touch()
+    elif name == "print":
+        print(argument, file=sys.stderr, flush=True)
+    elif name == "exit":
+        os._exit(int(argument))
+    elif name == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif name == "serve":
+        serve()
+    elif name == "pause":
+        while True:
+            signal.pause()
+    else:
+        sys.exit(f"no such step: {step}")

@@ -1,0 +1,338 @@
+"""Starting real processes, and failing to."""
+
+import json
+import os
+import resource
+import signal
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from supervisor.errors import SpawnError
+from supervisor.spawn import Process, clean_environment, spawn
+from supervisor.spec import Limits
+from supervisor.state_folder import StateFolder
+from tests.fakes.processes import descriptors_below, nasty_spec, nothing_left_behind, state_folder, wait_until
+
+process = pytest.mark.process
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind():
+    with nothing_left_behind():
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path) -> StateFolder:
+    return state_folder(tmp_path)
+
+
+def read_line(process: Process) -> bytes:
+    """The first line of stdout."""
+    received = b""
+
+    def complete() -> bool:
+        nonlocal received
+        try:
+            received += os.read(process.pipes[0].fd, 65536)
+        except BlockingIOError:
+            return False
+        return received.endswith(b"\n")
+
+    wait_until(complete, "the child has printed a line")
+    return received
+
+
+def reap(process: Process) -> int:
+    _, status = os.waitpid(process.pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    process.reaped(code)
+    process.release()
+    for pipe in process.pipes:
+        pipe.close()
+    return code
+
+
+@process
+def test_a_child_gets_nothing_but_what_its_spec_says(folder, monkeypatch):
+    """Row 70: no variable and no descriptor of ours; a session and a group of its own; nothing to read on stdin."""
+    monkeypatch.setenv("XCORE_SECRET_OF_OURS", "x")
+    inheritable, other = os.pipe()
+    os.set_inheritable(inheritable, True)
+    spec = nasty_spec(folder, "shows_itself.py", environment={"A": "1", "LC_CTYPE": "C.UTF-8"})
+    started = spawn(spec, "a1", "nonce", folder)
+    seen = json.loads(read_line(started))
+    os.close(inheritable)
+    os.close(other)
+    assert reap(started) == 0
+    assert seen["environment"] == {
+        "A": "1",
+        "LC_CTYPE": "C.UTF-8",
+        "XCORE_CONTROL": str(folder.control_socket),
+        "XCORE_NONCE": "nonce",
+        "XCORE_CHILD": "nasty.1",
+    }
+    assert seen["fds"] == [0, 1, 2]
+    assert seen["stdin"] == "/dev/null"
+    assert seen["session"] == seen["group"] == started.pid
+    assert seen["folder"] == str(folder.root)
+
+
+@process
+def test_a_spec_can_pass_descriptors_and_limit_their_number(folder):
+    """The listening socket is inherited by gateways; open_files is a limit of the manifest."""
+    end, other = os.pipe()
+    spec = nasty_spec(folder, "shows_itself.py", pass_fds=(end,), limits=Limits(open_files=123))
+    started = spawn(spec, "a1", "nonce", folder)
+    seen = json.loads(read_line(started))
+    os.close(end)
+    os.close(other)
+    assert reap(started) == 0
+    assert seen["fds"] == [0, 1, 2, end]
+    assert seen["open_files"] == 123
+
+
+@process
+def test_a_limit_above_our_own_is_brought_down_to_it(folder):
+    """Only root may raise a hard limit, and a manifest asks for what it likes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    started = spawn(nasty_spec(folder, "shows_itself.py", limits=Limits(open_files=hard + 1)), "a1", "nonce", folder)
+    seen = json.loads(read_line(started))
+    assert reap(started) == 0
+    assert seen["open_files"] == hard
+
+
+@process
+def test_the_start_time_is_that_of_the_process(folder):
+    """Pid and start ticks name a process for as long as the machine runs."""
+    started = spawn(nasty_spec(folder, "ignores_sigterm.py"), "a1", "nonce", folder)
+    stat_line = Path(f"/proc/{started.pid}/stat").read_text(encoding="utf-8")
+    expected = int(stat_line.rpartition(")")[2].split()[19])
+    started.signal_group(signal.SIGKILL)
+    assert reap(started) == -signal.SIGKILL
+    assert started.start_ticks == expected
+
+
+@process
+def test_only_we_may_open_the_fifos(folder):
+    """What a plugin prints may be secret."""
+    started = spawn(nasty_spec(folder, "exits_with.py", 0), "a1", "nonce", folder)
+    modes = [pipe.path.stat().st_mode for pipe in started.pipes]
+    paths = [pipe.path for pipe in started.pipes]
+    reap(started)
+    assert [stat.S_ISFIFO(mode) and stat.S_IMODE(mode) for mode in modes] == [0o600, 0o600]
+    assert paths == [folder.output_fifo("a1", "out"), folder.output_fifo("a1", "err")]
+
+
+@process
+def test_printing_works_while_nobody_reads(folder):
+    """A child survives the supervisor's death for a while: no SIGPIPE, since it has its FIFOs open for reading, too."""
+    started = spawn(nasty_spec(folder, "prints_on_sigterm.py"), "a1", "nonce", folder)
+    assert read_line(started) == b"ready\n"
+    for pipe in started.pipes:
+        pipe.close()
+    started.signal_group(signal.SIGTERM)
+    _, status = os.waitpid(started.pid, 0)
+    started.reaped(status)
+    started.release()
+    assert status == 0
+
+
+@process
+def test_signals_reach_the_whole_group(folder):
+    """The stop ladder's TERM and KILL are for grandchildren as well."""
+    started = spawn(nasty_spec(folder, "forks_grandchild.py"), "a1", "nonce", folder)
+    grandchild = int(read_line(started))
+    started.signal_group(signal.SIGTERM)
+    assert reap(started) == -signal.SIGTERM
+    assert os.waitpid(grandchild, 0)[1] == signal.SIGTERM
+
+
+@process
+def test_nothing_is_signalled_after_reaping(folder, monkeypatch):
+    """The pid may be anybody's by then."""
+    started = spawn(nasty_spec(folder, "exits_with.py", 0), "a1", "nonce", folder)
+    assert started.is_alive
+    reap(started)
+    monkeypatch.setattr(os, "killpg", lambda *_: pytest.fail("signalled a pid that was given back"))
+    started.signal_group(signal.SIGKILL)
+    assert not started.is_alive
+
+
+@process
+def test_signalling_a_vanished_group_is_no_error(folder):
+    """Another process may have reaped it behind our back."""
+    started = spawn(nasty_spec(folder, "exits_with.py", 0), "a1", "nonce", folder)
+    os.waitpid(started.pid, 0)
+    started.signal_group(signal.SIGTERM)
+    started.reaped(0)
+    started.release()
+    for pipe in started.pipes:
+        pipe.close()
+
+
+@process
+def test_release_twice_closes_once(folder):
+    """The second close could hit a descriptor that was opened meanwhile."""
+    started = spawn(nasty_spec(folder, "exits_with.py", 0), "a1", "nonce", folder)
+    reap(started)
+    started.release()
+    assert started.pidfd == -1
+
+
+def test_a_missing_program_is_named(folder):
+    """The message must say what cannot be started, and nothing may remain."""
+    spec = replace(nasty_spec(folder, ""), command=("/nowhere/python", "x"))
+    with pytest.raises(SpawnError, match=r"cannot start 'nasty.1' with /nowhere/python: No such file or directory$"):
+        spawn(spec, "a1", "nonce", folder)
+    assert list(folder.run.iterdir()) == []
+
+
+def test_a_missing_working_directory_is_told_from_a_missing_program(folder):
+    """Popen reports both as ENOENT."""
+    spec = nasty_spec(folder, "exits_with.py", 0, working_directory=folder.root / "gone")
+    with pytest.raises(SpawnError, match=r": No such file or directory: .*/gone$"):
+        spawn(spec, "a1", "nonce", folder)
+    assert list(folder.run.iterdir()) == []
+
+
+def test_what_is_no_program_is_refused(folder):
+    """ENOEXEC: a shell would guess; there is no shell."""
+    text = folder.root / "text"
+    text.write_text("echo hello")
+    text.chmod(0o700)
+    with pytest.raises(SpawnError, match="Exec format error"):
+        spawn(replace(nasty_spec(folder, ""), command=(str(text),)), "a1", "nonce", folder)
+
+
+@pytest.mark.parametrize(
+    "environment", [{"A": "x\0y"}, {"A=B": "x"}, {"A": "\ud800"}], ids=["NUL", "equals sign", "lone surrogate"]
+)
+def test_an_impossible_variable_is_a_spawn_error(folder, environment):
+    """TOML and JSON can hold what an environment cannot; that must not end the supervisor."""
+    with pytest.raises(SpawnError, match=r"cannot start 'nasty\.1'"):
+        spawn(nasty_spec(folder, "exits_with.py", 0, environment=environment), "a1", "nonce", folder)
+    assert list(folder.run.iterdir()) == []
+
+
+def test_a_command_line_that_is_too_long_is_a_spawn_error(folder):
+    """E2BIG comes from execve(2), after the fork."""
+    with pytest.raises(SpawnError, match="Argument list too long"):
+        spawn(nasty_spec(folder, "exits_with.py", 0, environment={"A": "x" * 300_000}), "a1", "nonce", folder)
+
+
+def test_the_fifo_of_another_is_left_alone(folder):
+    """A token is used once; what lies there under its name belongs to somebody else."""
+    path = folder.output_fifo("a1", "err")
+    path.touch()
+    with pytest.raises(SpawnError, match="File exists"):
+        spawn(nasty_spec(folder, "exits_with.py", 0), "a1", "nonce", folder)
+    assert list(folder.run.iterdir()) == [path]
+
+
+@process
+def test_running_out_of_descriptors_at_any_point_leaves_nothing_behind(folder):
+    """Row 31: each of the ten or so descriptors that a start needs may be the one that is not to be had."""
+    free = os.dup(0)
+    os.close(free)
+    failures = 0
+    while (started := spawn_below(free + failures, folder)) is None:
+        assert list(folder.run.iterdir()) == []
+        failures += 1
+    started.signal_group(signal.SIGKILL)
+    reap(started)
+    assert failures >= 6
+
+
+def spawn_below(limit: int, folder: StateFolder) -> Process | None:
+    with descriptors_below(limit):
+        try:
+            return spawn(nasty_spec(folder, "ignores_sigterm.py"), "a1", "nonce", folder)
+        except SpawnError:
+            return None
+
+
+@process
+def test_a_child_that_cannot_be_watched_is_killed(folder, monkeypatch):
+    """Without a pidfd its death would never be noticed."""
+
+    def refuse(pid: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    with pytest.raises(SpawnError, match="Too many open files"):
+        spawn(nasty_spec(folder, "ignores_sigterm.py"), "a1", "nonce", folder)
+    assert list(folder.run.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "TZ",
+        "TMPDIR",
+        "USER",
+        "HTTPS_PROXY",
+        "SSL_CERT_FILE",
+        "LD_LIBRARY_PATH",
+        "LOG_LEVEL",
+        "SSH_AUTH_SOCK",
+        "TOKENIZERS_PARALLELISM",
+        "KEYBOARD",
+        "MY_PYTHON",
+        "OMP_NUM_THREADS",
+    ],
+)
+def test_what_describes_the_machine_is_inherited(name):
+    """A plugin behaves as if its author had started it."""
+    assert clean_environment({name: "x"}) == {name: "x"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "XCORE_NONCE",
+        "XCORE__GATEWAY__PORT",
+        "XCORE_PASSWORD",
+        "DATA_URL",
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "VIRTUAL_ENV",
+        "VIRTUAL_ENV_PROMPT",
+        "POETRY_HTTP_BASIC_X",
+        "PIP_INDEX_URL",
+        "NOTIFY_SOCKET",
+        "LISTEN_FDS",
+        "PWD",
+        "OLDPWD",
+        "PGPASSWORD",
+        "DB_PASSWORD",
+        "db_passwd",
+        "MYSQL_PWD",
+        "DB_PASS",
+        "GPG_PASSPHRASE",
+        "AWS_SECRET_ACCESS_KEY",
+        "GITHUB_TOKEN",
+        "OPENAI_API_KEY",
+        "APIKEY",
+        "SIGNING_KEYS",
+        "TOKENS",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "SECRET",
+    ],
+)
+def test_what_is_ours_or_secret_is_not_inherited(name):
+    """Row 70: a secret of the environment is meant for one plugin at most; who needs it names it in the manifest."""
+    assert clean_environment({name: "x"}) == {}
+
+
+def test_our_own_programs_are_not_in_the_path_of_a_child():
+    """Otherwise a plugin that runs "python" gets the supervisor's environment instead of one of its own."""
+    environ = {"VIRTUAL_ENV": "/srv/venv", "PATH": "/srv/venv/bin:/usr/bin:/srv/venv/binary"}
+    assert clean_environment(environ) == {"PATH": "/usr/bin:/srv/venv/binary"}
