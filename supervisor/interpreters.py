@@ -14,7 +14,7 @@ from pathlib import Path
 from poetry.core.constraints.version import Version, VersionConstraint, parse_constraint
 
 from supervisor.environments.environment import Interpreter
-from supervisor.environments.runner import Runner
+from supervisor.environments.runner import SUPERVISOR, Runner
 from supervisor.errors import EnvironmentBuildError, SpawnError
 
 OLDEST = (3, 9)
@@ -122,7 +122,7 @@ class Interpreters:
         try:
             completed = await self._runner.run(
                 [str(path), "-I", "-c", _PROBE],
-                name=f"probe {path}",
+                name=SUPERVISOR,
                 cwd=Path("/"),
                 environment={"PATH": self._environment.get("PATH", "")},
                 timeout=PROBE_TIMEOUT,

@@ -14,6 +14,8 @@ from supervisor.errors import PluginRefusedError
 
 RESERVED = ("/admin", "/auth", "/docs", "/health", "/metrics", "/openapi.json", "/redoc", "/tasks")
 """The gateway's own paths, with everything below them."""
+RESERVED_NAMES = frozenset({"_base", "gateway", "guard", "supervisor"})
+"""Names under which environments, logs, exits and processes of our own are kept, beside those of plugins."""
 MAX_NAME_BYTES = 200
 """Of a plugin's name in UTF-8. File names end at 255 bytes, and ours are made of plugin names and a suffix."""
 
@@ -131,6 +133,8 @@ def _name_problem(name: str) -> str:
     """What is wrong with a plugin's name, or nothing."""
     if not name:
         return "its name is empty"
+    if name in RESERVED_NAMES:
+        return f"the name {name!r} is reserved for xcore's own"
     if name.startswith((".", "-", "__")):
         return f"its name starts with {'__' if name[0] == '_' else name[0]!r}"
     if any(character == "/" or unicodedata.category(character) in _INVISIBLE for character in name):

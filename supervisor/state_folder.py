@@ -59,6 +59,11 @@ class StateFolder:
         return self.root / "logs"
 
     @property
+    def interpreters(self) -> Path:
+        """What the installed Pythons answered when they were asked for their version."""
+        return self.root / "interpreters.json"
+
+    @property
     def database(self) -> Path:
         return self.root / "manager.db"
 

@@ -7,11 +7,12 @@ instant, while pydantic takes longer to import than most commands run.
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from plugin_runtime.protocol import ExitCode
+from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from supervisor.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,20 +20,15 @@ if TYPE_CHECKING:
 
 config_app = typer.Typer(help="Show and check the configuration.", no_args_is_help=True)
 
-ConfigOption = Annotated[Path, typer.Option("--config", metavar="PATH", help="The configuration file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-_DEFAULT_PATH = Path("config.json")
-
 
 @config_app.command("show")
-def show_command(path: ConfigOption = _DEFAULT_PATH, *, as_json: JsonOption = False) -> None:
+def show_command(path: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
     """Print the configuration in force: defaults, file, dotenv and environment together, without secrets."""
     show(path, as_json=as_json)
 
 
 @config_app.command("check")
-def check_command(path: ConfigOption = _DEFAULT_PATH, *, as_json: JsonOption = False) -> None:
+def check_command(path: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
     """Say whether the configuration is valid, and if not, what is wrong."""
     check(path, as_json=as_json)
 

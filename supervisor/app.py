@@ -1,0 +1,356 @@
+"""The supervisor: makes its parts, starts them in order and stops them in reverse. Only this module makes adapters."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+from plugin_runtime import __version__
+from plugin_runtime.protocol import Cause, ExitCode, GatewaySettings, Health, Kind, State
+from plugin_runtime.views import ExitView, ResourceView
+from plugin_runtime.wire import to_wire
+from supervisor.changes import Changes
+from supervisor.child import Child, Surroundings
+from supervisor.child_events import StartRequested
+from supervisor.clock import SystemClock
+from supervisor.command import CommandServer
+from supervisor.config.configuration import Configuration
+from supervisor.config.policies import liveness_policy, restart_policy
+from supervisor.config.source import load
+from supervisor.control import ControlServer
+from supervisor.door import url_of, wait_for_door
+from supervisor.environments.builder import Builder
+from supervisor.environments.installer import Installer
+from supervisor.environments.package_index import PackageIndex
+from supervisor.environments.runtime import Runtime
+from supervisor.errors import ConfigurationError, StoreError
+from supervisor.folder_lock import FolderLock
+from supervisor.gateways import Gateways
+from supervisor.generations import Generations
+from supervisor.interpreters import Interpreters
+from supervisor.log_files import LogFiles, LogWriter
+from supervisor.operations import Operations
+from supervisor.own_log import configure_logging
+from supervisor.plugin import PluginServices
+from supervisor.plugin_state import health_of
+from supervisor.plugins import Plugins
+from supervisor.prefixes import Claims
+from supervisor.preparation import Preparation
+from supervisor.programs import Programs
+from supervisor.reaper import Reaper, become_subreaper
+from supervisor.resources import OURSELVES, Resources
+from supervisor.run_folder import announce, empty_run_folder, make_state_folder
+from supervisor.sampler import Sampler
+from supervisor.spawn import clean_environment
+from supervisor.spec import ChildSpec
+from supervisor.state_folder import StateFolder
+from supervisor.store.engine import database_url, sqlite_url
+from supervisor.store.store import Store
+from supervisor.system import System
+from supervisor.tokens import Tokens
+from supervisor.tree import Tree
+from supervisor.validation import Validator
+
+logger = logging.getLogger(__name__)
+
+ORPHANS_PATIENCE = 5.0
+"""Seconds for the gateways of a supervisor that died to leave the port."""
+VALIDATORS = os.cpu_count() or 1
+"""Validating processes at once: imports are all CPU."""
+
+
+def run(configuration: Configuration) -> int:
+    """Run everything until it is told to stop; return the exit code.
+
+    Raises:
+        XcoreError: it cannot start; nothing of it is left running.
+    """
+    configure_logging(configuration)
+    become_subreaper()
+    return asyncio.run(_supervise(configuration))
+
+
+async def _supervise(configuration: Configuration) -> int:
+    folder = StateFolder(configuration.state_dir)
+    async with AsyncExitStack() as stack:
+        make_state_folder(folder)
+        lock = FolderLock(folder.lock_file)
+        lock.acquire()
+        stack.callback(lock.release)
+        supervisor = Supervisor(configuration, folder, predecessor_died=empty_run_folder(folder))
+        await supervisor.start(stack)
+        await supervisor.serve_until_stopped()
+    return ExitCode.OK
+
+
+class Supervisor:
+    """Everything that runs in the supervisor's process. ``start`` makes the parts and registers their end."""
+
+    def __init__(self, configuration: Configuration, folder: StateFolder, *, predecessor_died: bool) -> None:
+        self._configuration = configuration
+        self._folder = folder
+        self._predecessor_died = predecessor_died
+        self._clock = SystemClock()
+        self._operations = Operations()
+        self._changes = Changes()
+        self._stop_requested = asyncio.Event()
+        self._draining = False
+        self._refresh: asyncio.Handle | None = None
+        self._gateways = Gateways(self._gateway_settings, self._operations.perform, self._changed, self._record_exit)
+        self._tree = Tree(self._clock)
+        self._store: Store
+        self._plugins: Plugins
+        self._around: Surroundings
+        self._system: System
+        self._door: socket.socket
+        self._url: str
+
+    # --- start ---
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Begin to run; ``stack`` ends what was begun, in reverse order, also when a later step fails."""
+        self._watch_signals(stack)
+        self._store = await self._open_store()
+        stack.push_async_callback(self._store.close)
+        logs = LogFiles(self._folder.logs)
+        self._around = await self._make_surroundings(stack, logs)
+        await self._open_door(stack)
+        resources = self._make_resources(stack)
+        self._plugins = self._make_plugins(logs, resources)
+        stack.push_async_callback(self._gateways.close)
+        stack.push_async_callback(self._tree.stop_all, Cause.SHUTDOWN, "supervisor")
+        stack.push_async_callback(self._plugins.close)
+        stack.callback(self._begin_draining)
+        tokens = Tokens(self._store.tokens, self._store.audit, self._gateways, self._clock, self._folder.admin_token)
+        await tokens.start()
+        self._system = System(
+            self._tree, self._plugins, resources, self._store.exits, self._clock, self._folder, self._health
+        )
+        self._system.request_stop = self._request_stop
+        for part in (self._system, self._plugins, tokens):
+            self._operations.register(part.operations)
+        await self._open_command_socket(stack)
+        self._tree.start()
+        stack.callback(self._tree.close)
+
+    async def _open_store(self) -> Store:
+        url = self._configuration.data_url
+        return await Store.open(
+            sqlite_url(self._folder.database)
+            if url is None
+            else database_url(url, relative_to=self._configuration.folder),
+            clock=self._clock,
+            on_health=self._database_health_changed,
+        )
+
+    async def _make_surroundings(self, stack: AsyncExitStack, logs: LogFiles) -> Surroundings:
+        writer = LogWriter(logs, self._clock)
+        writer.start()
+        stack.callback(writer.close)
+        reaper = Reaper(asyncio.get_running_loop())
+        reaper.start()
+        stack.callback(reaper.close)
+        control = ControlServer(self._folder.control_socket)
+        await control.start()
+        stack.push_async_callback(control.close)
+        return Surroundings(self._clock, self._folder, control, reaper, writer)
+
+    async def _open_door(self, stack: AsyncExitStack) -> None:
+        # A dead supervisor's processes ask at the control socket, are refused, and end; their gateways leave the port.
+        self._door = await wait_for_door(self._configuration, ORPHANS_PATIENCE if self._predecessor_died else 0.0)
+        stack.callback(self._door.close)
+        self._url = url_of(self._door, tls=self._configuration.ssl_certfile is not None)
+
+    async def _open_command_socket(self, stack: AsyncExitStack) -> None:
+        commands = CommandServer(self._folder.command_socket, self._operations.perform)
+        await commands.start()
+        stack.push_async_callback(commands.close)
+
+    def _make_resources(self, stack: AsyncExitStack) -> Resources:
+        interval = self._configuration.supervisor.sample_interval
+        sampler = Sampler(lambda: {OURSELVES: os.getpid(), **self._tree.pids}, self._clock, interval)
+        resources = Resources(self._tree, sampler, lambda: interval, self._record_samples)
+        resources.start()
+        stack.callback(resources.close)
+        return resources
+
+    def _make_plugins(self, logs: LogFiles, resources: Resources) -> Plugins:
+        validator = Validator(self._tree, self._around, self._record_exit, VALIDATORS)
+        services = PluginServices(
+            configuration=self._configuration,
+            around=self._around,
+            tree=self._tree,
+            preparation=self._make_preparation(validator),
+            claims=Claims(),
+            gateways=self._gateways,
+            repository=self._store.plugins,
+            resources=resources,
+            recorded=self._record_exit,
+            changed=self._changed,
+            released=self._retry_refused,
+        )
+        return Plugins(self._configuration.plugins_directory, services, logs, self._store.exits)
+
+    def _make_preparation(self, validator: Validator) -> Preparation:
+        configuration, folder = self._configuration, self._folder
+        programs = Programs(self._around.reaper, folder, self._record_exit)
+        index = PackageIndex(programs, os.environ, configuration.supervisor.index_url)
+        builder = Builder(folder.environments / ".cache", programs, index, os.environ)
+        interpreters = Interpreters(programs, os.environ, folder.interpreters)
+        return Preparation(
+            configuration,
+            Installer(folder.environments, builder, interpreters, configuration.base_environment),
+            Runtime(folder.runtime, builder),
+            Generations(folder.generations),
+            validator,
+        )
+
+    # --- run ---
+
+    async def serve_until_stopped(self) -> None:
+        """Find the plugins, open the door, and wait for the order to stop."""
+        await self._plugins.discover()
+        self._gateways.publish()
+        self._changed()
+        self._start_gateways()
+        stopped = asyncio.create_task(self._stop_requested.wait(), name="stop-requested")
+        opened = asyncio.create_task(self._changes.until(self._is_open), name="door-opened")
+        settled = asyncio.create_task(self._changes.until(lambda: self._plugins.is_settled), name="plugins-settled")
+        try:
+            await asyncio.wait([stopped, opened], return_when=asyncio.FIRST_COMPLETED)
+            if opened.done():
+                self._announce()
+            await asyncio.wait([stopped, settled], return_when=asyncio.FIRST_COMPLETED)
+            if settled.done():
+                logger.info("%s", self._summary())
+            await stopped
+        finally:
+            self._folder.gateway_file.unlink(missing_ok=True)
+            opened.cancel()
+            settled.cancel()
+
+    def _start_gateways(self) -> None:
+        settings = self._configuration.supervisor
+        for number in range(1, self._configuration.gateway.processes + 1):
+            spec = ChildSpec(
+                id=f"gateway.{number}",
+                name=Kind.GATEWAY.value,
+                kind=Kind.GATEWAY,
+                command=(sys.executable, "-I", "-u", "-X", "utf8", "-m", "gateway"),
+                working_directory=self._configuration.folder,
+                environment=clean_environment(os.environ),
+                pass_fds=(self._door.fileno(),),
+                restart=restart_policy(settings.restart),
+                liveness=liveness_policy(settings.heartbeat),
+            )
+            child = Child(spec, self._gateways, self._around)
+            self._tree.add(child)
+            child.post(StartRequested("supervisor"))
+
+    def _gateway_settings(self) -> Mapping[str, Any]:
+        options = self._configuration.gateway.model_dump(mode="json")
+        paths = {"ssl_certfile": self._configuration.ssl_certfile, "ssl_keyfile": self._configuration.ssl_keyfile}
+        options.update({key: str(path) for key, path in paths.items() if path is not None})
+        settings: Mapping[str, Any] = to_wire(
+            GatewaySettings(
+                listen_fd=self._door.fileno(),
+                url=self._url,
+                options=options,
+                adopt_grace=self._configuration.supervisor.adopt_grace,
+                version=__version__,
+            )
+        )
+        return settings
+
+    def _is_open(self) -> bool:
+        return any(child.state is State.RUNNING for child in self._tree.children if child.spec.kind is Kind.GATEWAY)
+
+    def _announce(self) -> None:
+        announce(self._folder, self._url)
+        self._system.url = self._url
+        # On stdout, for whoever started us; the log goes to stderr.
+        with suppress(OSError):  # a terminal that went away is no reason not to serve
+            sys.stdout.write(
+                f"xcore serves {self._url}\n"
+                f"  docs         {self._url}/docs\n"
+                f"  health       {self._url}/health\n"
+                f"  admin token  {self._folder.admin_token}\n"
+            )
+            sys.stdout.flush()
+
+    def _summary(self) -> str:
+        states = [f"{name} {plugin.state}" for name, plugin in sorted(self._plugins.health().items())]
+        return f"Plugins: {', '.join(states) or 'none'}"
+
+    # --- news ---
+
+    def _changed(self) -> None:
+        """Something that /health shows may be different: told to the gateways once in this turn of the event loop."""
+        self._changes.notify()
+        if self._refresh is None:
+            self._refresh = asyncio.get_running_loop().call_soon(self._push_health)
+
+    def _push_health(self) -> None:
+        self._refresh = None
+        self._gateways.set_health(self._health())
+
+    def _health(self) -> Health:
+        return health_of(self._plugins.health(), draining=self._draining, database_ok=self._store.observations.healthy)
+
+    def _retry_refused(self) -> None:
+        self._plugins.retry_refused()
+
+    def _database_health_changed(self, trouble: StoreError | None) -> None:
+        if trouble is None:
+            logger.info("The database is well again")
+        else:
+            logger.error("The database is in trouble; serving goes on: %s", trouble)
+        self._changed()
+
+    def _record_exit(self, record: ExitView) -> None:
+        self._store.observations.put(record)
+
+    def _record_samples(self, samples: list[ResourceView]) -> None:
+        for sample in samples:
+            self._store.observations.put(sample)
+
+    # --- stop ---
+
+    def _watch_signals(self, stack: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._request_stop, number.name)
+            stack.callback(loop.remove_signal_handler, number)
+        loop.add_signal_handler(signal.SIGHUP, self._check_configuration)
+        stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+
+    def _request_stop(self, actor: str) -> None:
+        """The first time begins an orderly stop, every further time hurries it."""
+        if self._stop_requested.is_set():
+            logger.info("Asked again to stop (%s): hurrying", actor)
+            self._tree.hurry()
+            return
+        logger.info("Stopping (%s)", actor)
+        self._stop_requested.set()
+
+    def _begin_draining(self) -> None:
+        self._draining = True
+        self._push_health()
+        # From here on no gateway is started any more: the door's descriptor may soon be that of another file.
+        self._tree.stop_nowait(Kind.GATEWAY, Cause.SHUTDOWN, "supervisor")
+        # Theirs are closed as they drain; with the last one, connections that wait in the backlog are refused.
+        self._door.close()
+
+    def _check_configuration(self) -> None:
+        """SIGHUP: say whether what is on disk now could be used."""
+        try:
+            load(self._configuration.path, os.environ)
+        except ConfigurationError as error:
+            logger.error("Kept the configuration in force: %s", error)  # noqa: TRY400 - a sentence for the operator
+        else:
+            logger.info("%s is valid; it takes effect at the next start", self._configuration.path)

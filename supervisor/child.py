@@ -1,0 +1,366 @@
+"""One child of the process table: executes what the pure core decides and reports back what happens.
+
+The only state kept here is the handle of the running process; everything else is the ChildRecord, which only
+``_advance`` replaces. Events that arise while instructions are carried out wait in the child's own queue, so that no
+transition ever starts inside another one.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from plugin_runtime.protocol import STACKS_SIGNAL, Beat, Failed, Ready, State, Stop
+from plugin_runtime.views import ExitView
+from plugin_runtime.wire import Envelope
+from supervisor import child_events as events
+from supervisor.child_record import ChildRecord, Policy
+from supervisor.clock import Clock
+from supervisor.control import Connection, ControlServer, Expected
+from supervisor.errors import SpawnError
+from supervisor.exits import exit_record, explain
+from supervisor.incarnation import Incarnation
+from supervisor.lifecycle import IllegalTransitionError, advance
+from supervisor.limits import exceeded
+from supervisor.liveness import Verdict, check, observe_beat
+from supervisor.log_files import LogWriter
+from supervisor.output import Output
+from supervisor.process_stat import read_process_stat
+from supervisor.reaper import Reaper
+from supervisor.spawn import spawn
+from supervisor.spec import ChildSpec, ExitStatus
+from supervisor.state_folder import StateFolder
+
+logger = logging.getLogger(__name__)
+
+LAST_WORDS = 0.5
+"""Seconds that a dead child's control channel may take to close; a descendant that escaped may hold it open."""
+
+_WATCHED = {State.RUNNING, State.STALLED}
+"""Before, start_timeout is the limit, and after, stop_timeout."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The adapters that every child works with."""
+
+    clock: Clock
+    folder: StateFolder
+    control: ControlServer
+    reaper: Reaper
+    logs: LogWriter
+
+
+class ChildOwner(Protocol):
+    """Who a child belongs to: a plugin, the gateways. Called in the event loop's thread, never concurrently.
+
+    An exception of an owner's is logged and ends there: half of what was to be done is no state for a child.
+    """
+
+    def settings_for(self, child: "Child", token: str) -> Mapping[str, Any]:
+        """Settings of the next incarnation, sent in its Welcome; called before each spawn."""
+
+    def changed(self, child: "Child") -> None:
+        """Its record is another one now."""
+
+    def connected(self, child: "Child") -> None:
+        """Its process opened the control channel, for the first time or again."""
+
+    def disconnected(self, child: "Child") -> None:
+        """The control channel closed."""
+
+    def received(self, child: "Child", envelope: Envelope) -> None:
+        """A message that the child itself does not understand."""
+
+    def withdraw(self, child: "Child", done: Callable[[], None]) -> None:
+        """It shall get no new requests; call ``done`` when nobody sends it any."""
+
+    def exited(self, child: "Child", record: ExitView) -> None:
+        """One of its processes is gone and reaped, or could not be started."""
+
+
+class Child:
+    """A slot of the process table: at most one process at a time, restarted by policy."""
+
+    def __init__(self, spec: ChildSpec, owner: ChildOwner, around: Surroundings) -> None:
+        self.spec = spec
+        self.record = ChildRecord()
+        self.incarnation: Incarnation | None = None
+        self.settled = asyncio.Event()
+        """Set while there is no process and none will come by itself: exited, or failed for good."""
+        self._owner = owner
+        self._around = around
+        self._policy = Policy(spec.restart, spec.timeouts)
+        self._queue: deque[events.Event] = deque()
+        self._advancing = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def state(self) -> State:
+        return self.record.state
+
+    @property
+    def pid(self) -> int | None:
+        return self.incarnation.process.pid if self.incarnation and self.incarnation.is_alive else None
+
+    @property
+    def python(self) -> str:
+        """The version it runs on, in its own words; "" before it said so."""
+        connection = self.incarnation.connection if self.incarnation else None
+        return connection.hello.python if connection and connection.hello else ""
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since its process was spawned; 0 without one."""
+        spawned = self.record.spawned_at
+        return self._around.clock.monotonic() - spawned if self.incarnation and spawned is not None else 0.0
+
+    def post(self, event: events.Event) -> None:
+        """Let the child react to ``event``: now, or after what it is reacting to."""
+        self._queue.append(event)
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._queue:
+                self._advance(self._queue.popleft())
+        finally:
+            self._advancing = False
+
+    def send(self, message: object, request_id: int = 0) -> None:
+        """Send over the control channel; nothing is sent while it is closed."""
+        if self.incarnation and self.incarnation.connection:
+            self.incarnation.connection.send(message, request_id)
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send what is encoded already."""
+        if self.incarnation and self.incarnation.connection:
+            self.incarnation.connection.send_frame(frame)
+
+    def check_liveness(self, now: float) -> None:
+        """Compare the last sign of life with the policy; called about once a second."""
+        incarnation, policy = self.incarnation, self.spec.liveness
+        if incarnation is None or not incarnation.is_alive or policy is None or self.state not in _WATCHED:
+            return
+        stat = read_process_stat(incarnation.process.pid)
+        incarnation.liveness, verdict = check(incarnation.liveness, policy, now, stat.cpu_seconds if stat else None)
+        match verdict:
+            case Verdict.HUNG:
+                self.post(events.Hung())
+            case Verdict.STALLED | Verdict.BUSY if self.state is State.RUNNING:
+                self.post(events.Stalled())
+            case Verdict.FINE if self.state is State.STALLED:
+                self.post(events.Recovered())
+
+    def check_limits(self, memory_mb: float | None = None) -> None:
+        """Compare what its process has used with its limits; ``memory_mb``: None where it was not measured now."""
+        incarnation = self.incarnation
+        if incarnation is None or not incarnation.is_alive:
+            return
+        requests = incarnation.beat.requests if incarnation.beat else 0
+        event = exceeded(
+            self.spec.limits, memory_mb=memory_mb, requests=requests, age=self.uptime, jitter=incarnation.jitter
+        )
+        if event is not None:
+            self.post(event)
+
+    # --- ChildListener: what its process says ---
+
+    def connected(self, connection: Connection) -> None:
+        incarnation = self.incarnation
+        if incarnation is None:
+            return
+        former, incarnation.connection = incarnation.connection, connection
+        if former is not None:
+            # A fork of the process may hold it open; left open it would go on speaking, for the next incarnation too.
+            former.close()
+        self._tell(self._owner.connected)
+
+    def disconnected(self, connection: Connection) -> None:
+        if self.incarnation is not None and self.incarnation.connection is connection:
+            self.incarnation.connection = None
+            self._tell(self._owner.disconnected)
+            self._report_exit(self.incarnation)
+
+    def received(self, envelope: Envelope) -> None:
+        if self.incarnation is None:
+            return
+        match envelope.message:
+            case Beat() as beat:
+                self.incarnation.beat = beat
+                now = self._around.clock.monotonic()
+                self.incarnation.liveness = observe_beat(self.incarnation.liveness, beat.loop_age, now)
+            case Ready() as ready:
+                self.incarnation.ready = ready
+                self.post(events.BecameReady())
+            case Failed() as failure:
+                self.post(events.StartFailed(failure))
+            case _:
+                self._tell(self._owner.received, envelope)
+
+    # --- the machine ---
+
+    def _advance(self, event: events.Event) -> None:
+        before = self.record
+        try:
+            self.record, instructions = advance(before, event, self._around.clock.monotonic(), self._policy)
+        except IllegalTransitionError:
+            # A mistake of ours, and to be seen; but neither the events behind it nor who reported it are to suffer.
+            logger.exception("%s: passing over what cannot be", self.spec.id)
+            return
+        if before.state is not self.record.state:
+            logger.debug("%s: %s, %s -> %s", self.spec.id, type(event).__name__, before.state, self.record.state)
+        for instruction in instructions:
+            self._execute(instruction)
+        self._update_settled()
+        if before != self.record:
+            self._tell(self._owner.changed)
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        """Call the owner. The boundary to it: what it gets wrong must not stop the machine between two instructions."""
+        try:
+            callback(self, *arguments)
+        except Exception:
+            logger.exception("%s: its owner failed in %s", self.spec.id, callback.__name__)
+
+    def _update_settled(self) -> None:
+        if self.incarnation is None and self._timer is None and self.state in {State.EXITED, State.FAILED}:
+            self.settled.set()
+        else:
+            self.settled.clear()
+
+    def _execute(self, instruction: events.Instruction) -> None:
+        match instruction:
+            case events.Spawn():
+                self._spawn()
+            case events.AskToStop():
+                self._ask_to_stop(instruction)
+            case events.SignalGroup(number):
+                logger.info("%s (pid %s): sending %s to its process group", self.spec.id, self.pid, number.name)
+                self._signal(number)
+            case events.KillGroup():
+                logger.info("%s (pid %s): sending SIGKILL to its process group", self.spec.id, self.pid)
+                self._signal(signal.SIGKILL)
+            case events.DumpStacks():
+                self._dump_stacks()
+            case events.Arm(event, seconds):
+                self._arm(event, seconds)
+            case events.Disarm():
+                self._disarm()
+            case events.RecordExit():
+                self._record_exit(instruction)
+            case events.ReportUnkillable():
+                logger.error("%s (pid %s) outlives SIGKILL: it waits inside the kernel", self.spec.id, self.pid)
+
+    def _spawn(self) -> None:
+        token, nonce = secrets.token_hex(6), secrets.token_hex(16)
+        try:
+            settings = self._owner.settings_for(self, token)
+            process = spawn(self.spec, token, nonce, self._around.folder)
+        except SpawnError as error:
+            self.post(events.SpawnFailed(str(error), random.random()))  # noqa: S311 - jitter is no secret
+            return
+        except Exception as error:  # the owner's mistake, see _tell; without settings there is no process
+            logger.exception("%s: its owner has no settings for it", self.spec.id)
+            self.post(events.SpawnFailed(f"no settings: {error}", random.random()))  # noqa: S311 - as above
+            return
+        output = Output(asyncio.get_running_loop(), process.pipes, self.spec.id, self._log)
+        self.incarnation = Incarnation(token, nonce, process, output)
+        output.start()
+        self._around.reaper.watch(process, self._exited)
+        self._around.control.expect(
+            self.spec.id, Expected(process.pid, process.start_ticks, nonce, settings, listener=self)
+        )
+        logger.info("%s (pid %d): started", self.spec.id, process.pid)
+        self.post(events.Spawned())
+
+    def _ask_to_stop(self, instruction: events.AskToStop) -> None:
+        incarnation = self.incarnation
+        if incarnation is None or incarnation.connection is None:
+            self.post(events.Drained())
+            return
+
+        def ask() -> None:
+            if self.incarnation is incarnation:
+                self.send(Stop(instruction.cause.value, instruction.drain))
+
+        self._tell(self._owner.withdraw, ask)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.incarnation is not None:
+            self.incarnation.process.signal_group(number)
+
+    def _dump_stacks(self) -> None:
+        """By faulthandler in the guest: works even while C code holds the GIL."""
+        incarnation = self.incarnation
+        if incarnation is not None and incarnation.is_alive and incarnation.ready is not None:
+            incarnation.stacks = []
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(incarnation.process.pidfd, STACKS_SIGNAL)
+
+    def _arm(self, event: events.TimerEvent, seconds: float) -> None:
+        self._disarm()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._elapsed, event)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _elapsed(self, event: events.TimerEvent) -> None:
+        self._timer = None
+        self.post(event)
+
+    def _log(self, instance: str, stream: str, lines: Sequence[str]) -> None:
+        self._around.logs.write(self.spec.name, instance, stream, lines)
+        if stream == "err" and self.incarnation is not None:
+            self.incarnation.keep_stacks(lines)
+
+    def _exited(self, status: ExitStatus) -> None:
+        """Its last words may still be in the control channel's buffer: they come before its death."""
+        incarnation = self.incarnation
+        if incarnation is None:
+            return
+        incarnation.status = status
+        if incarnation.connection is None:
+            self._report_exit(incarnation)
+        else:
+            asyncio.get_running_loop().call_later(LAST_WORDS, self._report_exit, incarnation)
+
+    def _report_exit(self, incarnation: Incarnation) -> None:
+        if self.incarnation is incarnation and incarnation.status is not None:
+            status, incarnation.status = incarnation.status, None
+            self.post(events.Exited(status, random.random()))  # noqa: S311 - jitter is no secret
+
+    def _record_exit(self, instruction: events.RecordExit) -> None:
+        incarnation = self.incarnation
+        if incarnation is not None:
+            self._bury(incarnation)
+        record = exit_record(
+            self.spec,
+            incarnation.process.pid if incarnation else None,
+            instruction.cause,
+            instruction.status,
+            uptime=instruction.uptime,
+            log_tail=incarnation.output.tail if incarnation else [],
+            stacks=incarnation.stacks if incarnation else None,
+            actor=instruction.actor,
+            beat=incarnation.beat if incarnation else None,
+            message=instruction.message,
+        )
+        logger.info("%s", explain(record))
+        self._tell(self._owner.exited, record)
+
+    def _bury(self, incarnation: Incarnation) -> None:
+        incarnation.output.finish()
+        self.incarnation = None
+        self._around.control.forget(self.spec.id, incarnation.nonce)
+        if incarnation.connection is not None:
+            incarnation.connection.close()
+            self._tell(self._owner.disconnected)

@@ -1,0 +1,126 @@
+"""``xcore init, up, down, status``: the life of a project and of its supervisor."""
+
+import json as json_module
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, Target, UrlOption, state_folder
+from supervisor.cli.output import duration, print_json
+from supervisor.cli.plugins import print_plugins
+from supervisor.errors import XcoreError
+
+POLL_INTERVAL = 0.05
+"""Seconds between two looks whether a supervisor that was asked to stop is gone; there is nobody left to tell us."""
+
+_CONFIG = {"manager": {"plugins": {"directory": "./plugins"}, "tasks": {"directory": "./backgroundtask"}}}
+
+_HELLO = '''"""A first plugin, served under /app/hello/."""
+
+from fastapi import APIRouter
+
+PLUGIN_INFO = {"name": "Hello", "version": "0.1.0", "author": "you", "Api_prefix": "/app/hello"}
+
+router = APIRouter(prefix="/app/hello")
+
+
+@router.get("/")
+def greet(name: str = "world") -> dict[str, str]:
+    return {"message": f"Hello, {name}!"}
+
+
+class Plugin:
+    def run(self) -> None:
+        """Part of the contract; nothing to do here."""
+'''
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (init, up, down, status):
+        app.command()(command)
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where; made if missing.", metavar="[DIR]")] = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Make a project: config.json, and a first plugin where there is none. Nothing that exists is changed."""
+    made = []
+    files = {
+        "config.json": json_module.dumps(_CONFIG, indent=2) + "\n",
+        ".gitignore": "/.xcore/\n__pycache__/\n.env\n",
+        "plugins/hello/run.py": _HELLO,
+    }
+    try:
+        if any((directory / "plugins").glob("*")):
+            del files["plugins/hello/run.py"]
+        (directory / "backgroundtask").mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            path = directory / name
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+                made.append(str(path))
+    except OSError as error:
+        raise XcoreError(f"cannot make a project in {directory}: {error.strerror}: {error.filename}") from error
+    if json:
+        print_json({"directory": str(directory), "made": made})
+    else:
+        sys.stdout.writelines(f"made {path}\n" for path in made)
+        sys.stdout.write(f"Run it: {'' if directory == Path() else f'cd {directory} && '}xcore up\n")
+
+
+def up(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run everything in the foreground, as the supervisor. SIGTERM and ^C stop it in order, a second one hurries."""
+    from supervisor.app import run  # noqa: PLC0415 - the whole supervisor, which no other command needs
+    from supervisor.config.source import load  # noqa: PLC0415
+
+    sys.exit(run(load(config, os.environ)))
+
+
+def down(
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for its end.")] = 60.0,
+) -> None:
+    """Stop the supervisor and everything it runs, and wait until it is gone."""
+    pid = Target(config).call("system.stop")["pid"]
+    deadline = time.monotonic() + wait
+    while _is_alive(pid):
+        if time.monotonic() > deadline:
+            raise XcoreError(f"the supervisor (pid {pid}) is still stopping after {wait:g} s")
+        time.sleep(POLL_INTERVAL)
+    if json:
+        print_json({"pid": pid, "stopped": True})
+    else:
+        sys.stdout.write(f"The supervisor (pid {pid}) has stopped.\n")
+
+
+def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url: UrlOption = "") -> None:
+    """Show whether xcore runs, where, and how its plugins are."""
+    found: dict[str, Any] = Target(config, url).call("system.status")
+    if json:
+        print_json(found)
+        return
+    if url:
+        sys.stdout.write(f"{url}: {found['status']}\n")
+        rows = found["plugins"].items()
+        sys.stdout.writelines(f"{name}: {p['state']}, {p['ready']} of {p['wanted']} ready\n" for name, p in rows)
+        return
+    where = found["url"] or "not open yet"
+    sys.stdout.write(f"{found['status']}: pid {found['pid']}, up {duration(found['uptime'])}, {where}\n")
+    sys.stdout.write(f"state folder {state_folder(config).root}\n\n")
+    print_plugins(found["plugins"])
+
+
+def _is_alive(pid: int) -> bool:
+    """A zombie is dead: whoever started the supervisor may be slow to reap it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}

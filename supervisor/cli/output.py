@@ -1,0 +1,65 @@
+"""How commands print: one JSON document with --json, else tables for people."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
+    """Aligned columns; in colour, and cut to the width, only on a terminal."""
+    cells = [[_text(value) for value in row] for row in rows]
+    if not cells:
+        sys.stderr.write(f"{empty}\n")
+        return
+    if sys.stdout.isatty():
+        _print_rich(columns, cells)
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for row in [list(columns), *cells]:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write(line.rstrip() + "\n")
+
+
+def duration(seconds: float | None) -> str:
+    """The largest two units: "3 h 5 min"."""
+    if seconds is None:
+        return "-"
+    for size, unit, part_size, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} {int(seconds % size // part_size)} {part}"
+    return f"{seconds:.1f} s"
+
+
+def moment(epoch: float | None) -> str:
+    """Local time."""
+    return "-" if epoch is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch))
+
+
+def printable(text: str) -> str:
+    """On one line, and without what a terminal takes for a command: much of what we print was said by plugins."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if isinstance(value, float) else printable(str(value))
+
+
+def _print_rich(columns: Sequence[str], cells: list[list[str]]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - a tenth of a second that scripts need not wait
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

@@ -1,0 +1,103 @@
+"""``xcore plugin``: look at plugins and act on them."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, Target, UrlOption, WaitOption
+from supervisor.cli.output import duration, print_json, print_table, printable
+
+app = typer.Typer(help="Look at plugins and act on them.", no_args_is_help=True)
+
+_FIGURES = ("restarts", "cpu_percent", "memory_mb", "in_flight", "requests")
+
+NameArgument = Annotated[str, typer.Argument(help="The plugin's folder name.")]
+
+
+@app.command("list")
+def list_plugins(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url: UrlOption = "") -> None:
+    """List all plugins and their states."""
+    plugins = Target(config, url).call("plugins.list")
+    if json:
+        print_json(plugins)
+    else:
+        print_plugins(plugins)
+
+
+@app.command()
+def show(
+    name: NameArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url: UrlOption = ""
+) -> None:
+    """Show one plugin: its instances, its last exit, what keeps it from being served."""
+    plugin = Target(config, url).call("plugins.show", name=name)
+    if json:
+        print_json(plugin)
+    else:
+        print_plugin(plugin)
+
+
+@app.command()
+def restart(
+    name: NameArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    url: UrlOption = "",
+    wait: WaitOption = 60.0,
+) -> None:
+    """Restart all instances of a plugin and wait until they are ready."""
+    plugin = Target(config, url).call("plugins.restart", timeout=wait + 10.0, name=name, wait=wait)
+    if json:
+        print_json(plugin)
+    else:
+        print_plugins([plugin])
+
+
+@app.command()
+def logs(
+    name: NameArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    url: UrlOption = "",
+    tail: Annotated[int, typer.Option("--tail", "-n", min=0, help="Lines from the end.")] = 100,
+) -> None:
+    """Print what a plugin wrote to stdout and stderr."""
+    lines = Target(config, url).call("plugins.logs", name=name, tail=tail)
+    if json:
+        print_json(lines)
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def print_plugins(plugins: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            plugin["name"],
+            plugin["state"],
+            f"{sum(i['state'] == 'running' for i in plugin['instances'])}/{plugin['wanted']}",
+            plugin["prefix"] or "-",
+            plugin["version"] or "-",
+            (plugin["error"] or {}).get("message", ""),
+        )
+        for plugin in plugins
+    ]
+    print_table(("NAME", "STATE", "READY", "PREFIX", "VERSION", "ERROR"), rows, "There are no plugins yet.")
+
+
+def print_plugin(plugin: dict[str, Any]) -> None:
+    for key in ("name", "title", "version", "author", "prefix", "state", "generation"):
+        sys.stdout.write(f"{key + ':':12}{printable(plugin[key])}\n")
+    if error := plugin["error"]:
+        sys.stdout.write(f"{'error:':12}{error['phase']}: {printable(error['message'])}\n")
+        said = [error["hint"], error["location"], *error["log_tail"]]
+        sys.stdout.writelines(f"{'':12}{printable(line)}\n" for line in said if line)
+    if last := plugin["last_exit"]:
+        sys.stdout.write(f"{'last exit:':12}{last['instance']}: {last['cause']} after {duration(last['uptime'])}\n")
+    print_table(
+        ("INSTANCE", "PID", "STATE", "UPTIME", "RESTARTS", "CPU %", "MEMORY MB", "IN FLIGHT", "REQUESTS"),
+        [
+            (i["id"], i["pid"], i["state"], duration(i["uptime"]), *(i[key] for key in _FIGURES))
+            for i in plugin["instances"]
+        ],
+        "It has no instances.",
+    )

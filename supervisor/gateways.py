@@ -1,0 +1,213 @@
+"""What the gateways know, and what they do with it: routing, health, tokens and schemas are pushed to each of them.
+
+Everything is told as a whole, never as a difference: a gateway that connects, or comes back, gets the latest of each
+kind, and one that missed nine versions of the routing table needs only the tenth.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from plugin_runtime.protocol import (
+    Call,
+    Error,
+    Health,
+    PluginSchema,
+    Result,
+    Route,
+    RoutingAck,
+    RoutingSnapshot,
+    TokenTable,
+    UpstreamDied,
+    UpstreamLost,
+)
+from plugin_runtime.views import ExitView
+from plugin_runtime.wire import Envelope
+from supervisor.child import Child
+from supervisor.incarnation import Incarnation
+from supervisor.operations import encode_answer
+
+logger = logging.getLogger(__name__)
+
+ACK_TIMEOUT = 5.0
+"""Seconds to wait for a gateway's acknowledgement; a gateway slower than that is ill, and draining must go on."""
+
+Perform = Callable[[Call], Awaitable[Result | Error]]
+
+
+@dataclass
+class Published:
+    """The latest of each kind of news."""
+
+    routes: dict[str, Route] = field(default_factory=dict)
+    version: int = 0
+    health: Health = field(default_factory=lambda: Health("down"))
+    tokens: TokenTable = field(default_factory=lambda: TokenTable([]))
+    schemas: dict[str, PluginSchema] = field(default_factory=dict)
+
+    def snapshot(self) -> RoutingSnapshot:
+        return RoutingSnapshot(self.version, list(self.routes.values()))
+
+
+class Gateways:
+    """Owner of the gateway children; implements ChildOwner."""
+
+    def __init__(
+        self,
+        settings: Callable[[], Mapping[str, Any]],
+        perform: Perform,
+        changed: Callable[[], None],
+        recorded: Callable[[ExitView], None],
+        ack_timeout: float = ACK_TIMEOUT,
+    ) -> None:
+        """``changed``: called when a gateway's state is another one; ``recorded``: takes their exit records."""
+        self._settings = settings
+        self._perform = perform
+        self._changed = changed
+        self._recorded = recorded
+        self._ack_timeout = ack_timeout
+        self._published = Published()
+        self._acknowledged: dict[Child, int] = {}
+        self._waiting: list[tuple[int, Callable[[], None]]] = []
+        self._flush: asyncio.Handle | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+
+    # --- news ---
+
+    def set_route(self, route: Route) -> None:
+        """Route a plugin's prefix as given from the next snapshot on; it leaves in this turn of the event loop."""
+        if self._published.routes.get(route.plugin) == route:
+            return
+        self._published.routes[route.plugin] = route
+        self._schedule_snapshot()
+
+    def drop_route(self, plugin: str) -> None:
+        if self._published.routes.pop(plugin, None) is not None:
+            self._schedule_snapshot()
+
+    def publish(self) -> None:
+        """Send a snapshot even if there is nothing in it: gateways do not open before their first one."""
+        self._schedule_snapshot()
+
+    def when_switched(self, done: Callable[[], None]) -> None:
+        """Call ``done`` once every gateway routes by what is published now, or when that takes too long."""
+        self._send_snapshot()
+        self._waiting.append((self._published.version, done))
+        asyncio.get_running_loop().call_later(self._ack_timeout, self._give_up_on, self._published.version)
+        self._check_waiting()
+
+    def set_health(self, health: Health) -> None:
+        if health != self._published.health:
+            self._published.health = health
+            self._broadcast(health)
+
+    def set_tokens(self, tokens: TokenTable) -> None:
+        self._published.tokens = tokens
+        self._broadcast(tokens)
+
+    def set_schema(self, schema: PluginSchema) -> None:
+        """An empty document forgets the plugin's schema."""
+        known = self._published.schemas.get(schema.plugin)
+        if known == schema:
+            return
+        if schema.document:
+            self._published.schemas[schema.plugin] = schema
+        else:
+            self._published.schemas.pop(schema.plugin, None)
+        self._broadcast(schema)
+
+    def tell_death(self, news: UpstreamDied) -> None:
+        self._broadcast(news)
+
+    async def close(self) -> None:
+        """Cancel the calls that are still under way."""
+        for task in list(self._calls):
+            task.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+    # --- ChildOwner ---
+
+    def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
+        return self._settings()
+
+    def connected(self, child: Child) -> None:
+        self._acknowledged[child] = 0
+        child.send(self._published.tokens)
+        child.send(self._published.health)
+        for schema in self._published.schemas.values():
+            child.send(schema)
+        if self._published.version:
+            child.send(self._published.snapshot())
+
+    def disconnected(self, child: Child) -> None:
+        self._acknowledged.pop(child, None)
+        self._check_waiting()
+
+    def changed(self, child: Child) -> None:
+        self._changed()
+
+    def received(self, child: Child, envelope: Envelope) -> None:
+        match envelope.message:
+            case RoutingAck(version):
+                self._acknowledged[child] = version
+                self._check_waiting()
+            case UpstreamLost(instance, incarnation, reason):
+                logger.info("%s lost its link to %s (%s): %s", child.spec.id, instance, incarnation, reason)
+            case Call():
+                self._begin_call(child, envelope)
+            case other:
+                logger.warning("%s sent an unexpected %s", child.spec.id, type(other).__name__)
+
+    def withdraw(self, child: Child, done: Callable[[], None]) -> None:
+        done()
+
+    def exited(self, child: Child, record: ExitView) -> None:
+        self._recorded(record)
+
+    # --- inside ---
+
+    def _begin_call(self, child: Child, envelope: Envelope) -> None:
+        work = self._answer(child, child.incarnation, envelope)
+        task = asyncio.create_task(work, name=f"call-{envelope.message.operation}")
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _answer(self, child: Child, asker: Incarnation | None, envelope: Envelope) -> None:
+        answer = await self._perform(envelope.message)
+        # The next gateway process counts its calls from 1 again: an answer must not be taken for that of another.
+        if child.incarnation is asker:
+            child.send_frame(encode_answer(answer, envelope.id))
+
+    def _schedule_snapshot(self) -> None:
+        if self._flush is None:
+            self._flush = asyncio.get_running_loop().call_soon(self._send_snapshot)
+
+    def _send_snapshot(self) -> None:
+        if self._flush is None and self._published.version:
+            return
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+        self._published.version += 1
+        self._broadcast(self._published.snapshot())
+
+    def _broadcast(self, message: object) -> None:
+        for child in self._acknowledged:
+            child.send(message)
+
+    def _check_waiting(self) -> None:
+        reached = min(self._acknowledged.values(), default=self._published.version)
+        self._release([entry for entry in self._waiting if entry[0] <= reached])
+
+    def _give_up_on(self, version: int) -> None:
+        late = [entry for entry in self._waiting if entry[0] <= version]
+        if late:
+            logger.warning("Gateways did not acknowledge routing table %d within %g s", version, self._ack_timeout)
+            self._release(late)
+
+    def _release(self, entries: list[tuple[int, Callable[[], None]]]) -> None:
+        self._waiting = [entry for entry in self._waiting if entry not in entries]
+        for _, done in entries:
+            done()

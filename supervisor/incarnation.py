@@ -1,0 +1,46 @@
+"""One process of a child, and what is known of it from its spawn to its reaping."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from plugin_runtime.protocol import Beat, Ready
+from supervisor.control import Connection
+from supervisor.liveness import LivenessState
+from supervisor.output import Output
+from supervisor.spawn import Process
+from supervisor.spec import ExitStatus
+
+STACK_LINES = 1000
+"""Kept of what a hung process writes of its stacks; a hundred threads need less."""
+
+
+@dataclass
+class Incarnation:
+    """Owned and changed by its Child only."""
+
+    token: str
+    """Unique and short: names its sockets and FIFOs, and the incarnation itself."""
+    nonce: str
+    process: Process
+    output: Output
+    connection: Connection | None = None
+    beat: Beat | None = None
+    ready: Ready | None = None
+    liveness: LivenessState = field(default_factory=LivenessState)
+    status: ExitStatus | None = None
+    """Set between its death and the report of it."""
+    stacks: list[str] | None = None
+    """What it wrote to stderr since it was asked for its stacks."""
+    jitter: float = field(default_factory=random.random)
+    """Drawn once at birth, for its limits."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Not reaped: its pid is its own."""
+        return self.process.is_alive
+
+    def keep_stacks(self, lines: Sequence[str]) -> None:
+        """Take lines of its stderr, if it was asked for its stacks."""
+        if self.stacks is not None:
+            self.stacks.extend(lines[: STACK_LINES - len(self.stacks)])

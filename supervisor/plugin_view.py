@@ -1,0 +1,125 @@
+"""How a plugin is shown: to people and programs as views, to gateways as a route. Reads, never changes anything."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from plugin_runtime.protocol import Failed, PluginState, Route, State, Upstream
+from plugin_runtime.views import ExitView, InstanceView, PluginError, PluginView
+from supervisor.child import Child
+from supervisor.preparation import Prepared
+from supervisor.sampler import Sample
+
+RETRY_AFTER = 1.0
+"""Seconds after which a caller may try a plugin again that is coming; a failed one is probed after minutes."""
+RETRY_AFTER_FAILURE = 30.0
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where one incarnation of a worker listens for gateways."""
+
+    incarnation: str
+    path: str
+    secret: bytes
+
+
+class Shown(Protocol):
+    """What is shown of a Plugin."""
+
+    name: str
+    prefix: str
+    active: bool
+    prepared: Prepared | None
+    instances: list[Child]
+    error: PluginError | None
+    last_exit: ExitView | None
+
+    @property
+    def state(self) -> PluginState: ...
+
+    @property
+    def wanted(self) -> int: ...
+
+
+def route_of(
+    plugin: str,
+    prefix: str,
+    workers: Sequence[tuple[Child, Link]],
+    *,
+    state: PluginState,
+    expected: bool,
+    error: str,
+    request_timeout: float,
+    max_in_flight: int,
+) -> Route:
+    """The route of a plugin: its ready workers as upstreams, stalled ones marked."""
+    return Route(
+        plugin=plugin,
+        prefix=prefix,
+        upstreams=[
+            Upstream(child.spec.id, link.incarnation, link.path, link.secret, stalled=child.state is State.STALLED)
+            for child, link in workers
+            if child.state in {State.RUNNING, State.STALLED}
+        ],
+        expected=expected,
+        state=state.value,
+        error=error,
+        retry_after=RETRY_AFTER if expected else RETRY_AFTER_FAILURE,
+        request_timeout=request_timeout,
+        max_in_flight=max_in_flight,
+    )
+
+
+def instance_view(child: Child, sample: Sample | None) -> InstanceView:
+    beat = child.incarnation.beat if child.incarnation else None
+    return InstanceView(
+        id=child.spec.id,
+        pid=child.pid,
+        state=child.state.value,
+        uptime=round(child.uptime, 3),
+        restarts=child.record.restarts,
+        cpu_percent=_rounded(sample.cpu_percent) if sample and child.pid else None,
+        memory_mb=_rounded(sample.memory_mb) if sample and child.pid else None,
+        in_flight=beat.in_flight if beat else 0,
+        requests=beat.requests if beat else 0,
+    )
+
+
+def plugin_view(plugin: Shown, latest: Callable[[str], Sample | None]) -> PluginView:
+    """As the admin interface shows it. ``latest``: the last sample of a child."""
+    manifest = plugin.prepared.build.manifest if plugin.prepared else None
+    found = plugin.prepared.description if plugin.prepared else None
+    return PluginView(
+        name=plugin.name,
+        title=(found.title if found else "") or (manifest.title if manifest else "") or plugin.name,
+        version=(found.version if found else "") or (manifest.version if manifest else ""),
+        author=(found.author if found else "") or (manifest.author if manifest else ""),
+        prefix=plugin.prefix,
+        tags=found.tags if found else [],
+        trigger=found.trigger if found else 1,
+        active=plugin.active,
+        state=plugin.state.value,
+        generation=plugin.prepared.build.generation.hash if plugin.prepared else "",
+        wanted=plugin.wanted,
+        instances=[instance_view(child, latest(child.spec.id)) for child in plugin.instances],
+        last_exit=plugin.last_exit,
+        error=plugin.error,
+    )
+
+
+def error_of_failure(failure: Failed, record: ExitView) -> PluginError:
+    """Why a worker could not start: its own words, and the last lines it printed."""
+    return PluginError(
+        failure.phase,
+        failure.type,
+        failure.message,
+        hint=failure.hint,
+        location=failure.location,
+        traceback=failure.traceback,
+        log_tail=record.log_tail,
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)

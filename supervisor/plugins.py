@@ -1,0 +1,180 @@
+"""All plugins: found in their directory, brought up side by side, asked about and acted on by name."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from plugin_runtime.protocol import PluginHealth, PluginState
+from plugin_runtime.views import PluginView
+from supervisor.errors import ConfigurationError, ConflictError, PluginRefusedError, StoreError, UnknownNameError
+from supervisor.log_files import LogFiles
+from supervisor.operations import Operation
+from supervisor.plugin import Plugin, PluginServices, within
+from supervisor.plugin_view import plugin_view
+from supervisor.store.exits import ExitLog
+
+logger = logging.getLogger(__name__)
+
+MOST_LINES = 10_000
+"""Of a log in one answer."""
+
+_ON_THE_WAY = {PluginState.PENDING, PluginState.INSTALLING, PluginState.STARTING, PluginState.BACKOFF}
+
+
+class Plugins:
+    """Owns every Plugin and the tasks that work on them."""
+
+    def __init__(self, directory: Path, services: PluginServices, logs: LogFiles, exits: ExitLog) -> None:
+        self._directory = directory
+        self._services = services
+        self._logs = logs
+        self._exits = exits
+        self._plugins: dict[str, Plugin] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    # --- life ---
+
+    async def discover(self) -> None:
+        """Find the folders and begin to bring up each; returns before they are up.
+
+        Raises:
+            StoreError: it is not known which plugins are disabled.
+            ConfigurationError: the plugin directory cannot be read.
+        """
+        known = {row.name: row for row in await self._services.repository.get_all()}
+        for folder in await asyncio.to_thread(plugin_folders, self._directory):
+            name = _printable(folder.name)
+            row = known.get(name)
+            plugin = Plugin(
+                name,
+                folder,
+                self._services,
+                active=row.active if row else True,
+                prefix=row.api_prefix if row else "",
+            )
+            self._plugins[name] = plugin
+        active = [plugin for plugin in self._plugins.values() if plugin.active]
+        for plugin in active:
+            plugin.claim_former()
+        for plugin in active:
+            self._spawn(self._bring_up(plugin), f"plugin-{plugin.name}")
+        if not self._plugins:
+            logger.info("There are no plugins in %s yet", self._directory)
+
+    async def settled(self) -> None:
+        """Wait until no plugin is on its way any more."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """End what is being done with plugins, and begin nothing more; their processes are the tree's to stop."""
+        self._closing = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def retry_refused(self) -> None:
+        """A prefix has become free: whoever was refused may have it now."""
+        for plugin in self._plugins.values():
+            if plugin.is_refused and not self._closing:
+                self._spawn(plugin.admit(), f"plugin-{plugin.name}")
+
+    async def _bring_up(self, plugin: Plugin) -> None:
+        try:
+            plugin.last_exit = await self._exits.last_exit(plugin.name)
+        except StoreError as error:
+            logger.warning("Cannot read the last exit of plugin %s: %s", plugin.name, error)
+        await plugin.bring_up()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("%s failed inside xcore", task.get_name(), exc_info=error)
+
+    # --- what is known ---
+
+    @property
+    def is_settled(self) -> bool:
+        return all(plugin.state not in _ON_THE_WAY for plugin in self._plugins.values())
+
+    def health(self) -> dict[str, PluginHealth]:
+        return {
+            plugin.name: PluginHealth(
+                plugin.state.value,
+                plugin.ready,
+                plugin.wanted,
+                sum(child.record.restarts for child in plugin.instances),
+            )
+            for plugin in self._plugins.values()
+        }
+
+    def named(self, name: str) -> Plugin:
+        """Raises UnknownNameError where there is no such plugin."""
+        try:
+            return self._plugins[name]
+        except KeyError:
+            raise UnknownNameError("plugin", name, list(self._plugins)) from None
+
+    def _view(self, plugin: Plugin) -> PluginView:
+        return plugin_view(plugin, self._services.resources.latest)
+
+    # --- operations ---
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        return {
+            "plugins.list": self.list_plugins,
+            "plugins.show": self.show,
+            "plugins.restart": self.restart,
+            "plugins.logs": self.read_logs,
+        }
+
+    async def list_plugins(self, *, active: bool | None = None) -> list[PluginView]:
+        chosen = (p for p in self._plugins.values() if active is None or p.active is active)
+        return [self._view(plugin) for plugin in sorted(chosen, key=lambda p: p.name)]
+
+    async def show(self, name: str) -> PluginView:
+        return self._view(self.named(name))
+
+    async def restart(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
+        plugin = self.named(name)
+        if not plugin.active:
+            raise PluginRefusedError(name, "it is disabled", hint="enable it first")
+        if self._closing:
+            # A gateway may still hand in orders while it drains: what is started now would never be stopped.
+            raise ConflictError(f"cannot restart plugin {name!r}: xcore is stopping")
+        task = self._spawn(plugin.restart(actor), f"restart-{name}")
+        if wait > 0:
+            await within(wait, task, f"the restart of plugin {name!r}")
+        return self._view(plugin)
+
+    async def read_logs(self, name: str, tail: int = 100) -> list[str]:
+        self.named(name)
+        return await asyncio.to_thread(self._logs.read_tail, name, max(0, min(tail, MOST_LINES)))
+
+
+def plugin_folders(directory: Path) -> list[Path]:
+    """Folders that mean to be plugins, by name. Hidden ones, ``__pycache__`` and the like are none."""
+    try:
+        folders = [path for path in directory.iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        logger.warning("The plugin directory %s does not exist", directory)
+        return []
+    except OSError as error:
+        problem = f"cannot read {directory}: {error.strerror}"
+        raise ConfigurationError("the configuration", "manager.plugins.directory", problem) from error
+    return sorted(folder for folder in folders if not folder.name.startswith((".", "__")))
+
+
+def _printable(name: str) -> str:
+    """A folder's name may be any bytes; what is no UTF-8 is escaped, or no message could ever hold it."""
+    return os.fsencode(name).decode(errors="backslashreplace")

@@ -1,0 +1,172 @@
+"""From a plugin's folder to what its workers are started with: manifest, environment, generation, validation.
+
+Each step may fail for a reason that its author or the operator has to mend; the error says in which phase, and nothing
+of what serves already is touched.
+"""
+
+import asyncio
+import io
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dotenv import dotenv_values
+
+from plugin_runtime.protocol import Description, Phase
+from plugin_runtime.views import PluginError
+from supervisor.config.configuration import Configuration
+from supervisor.config.regular_file import UnreadableFileError, read_text
+from supervisor.environments.environment import Environment
+from supervisor.environments.installer import Installer
+from supervisor.environments.runtime import Runtime
+from supervisor.errors import EnvironmentBuildError, PluginInvalidError, XcoreError
+from supervisor.generations import Generations
+from supervisor.manifest import PluginManifest, parse_manifest
+from supervisor.snapshot import Snapshot
+from supervisor.spawn import clean_environment
+from supervisor.validation import Finding, Validator
+from supervisor.worker_spec import Build, variables
+
+T = TypeVar("T")
+
+OnProgress = Callable[[str], None]
+
+
+class PreparationError(Exception):
+    """The plugin cannot be served; ``error`` as people see it."""
+
+    def __init__(self, error: PluginError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Ready to be started."""
+
+    build: Build
+    description: Description
+
+
+class Preparation:
+    """Takes plugins through the steps; used for all of them side by side."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        installer: Installer,
+        runtime: Runtime,
+        generations: Generations,
+        validator: Validator,
+    ) -> None:
+        self._configuration = configuration
+        self._installer = installer
+        self._runtime = runtime
+        self._generations = generations
+        self._validator = validator
+
+    async def read_manifest(self, name: str, folder: Path) -> PluginManifest:
+        """Take the first step, which is quick.
+
+        Raises:
+            PreparationError: with phase, cause and what to do.
+        """
+        return await self._in_phase(Phase.MANIFEST, asyncio.to_thread(self._read_manifest, name, folder))
+
+    async def prepare(self, manifest: PluginManifest, folder: Path, on_progress: OnProgress) -> Prepared:
+        """Do whatever of the other steps has not been done for this content of the folder before.
+
+        Raises:
+            PreparationError: with phase, cause and what to do.
+        """
+        build = await self._in_phase(Phase.ENVIRONMENT, self._build(manifest, folder, on_progress))
+        finding = await self._in_phase(Phase.IMPORT, self._validate(build))
+        if finding.description.errors:
+            raise PreparationError(_error_of(finding))
+        return Prepared(build, finding.description)
+
+    async def _in_phase(self, phase: Phase, step: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await step
+        except XcoreError as error:
+            tail = error.log_tail if isinstance(error, EnvironmentBuildError) else []
+            kind = type(error).__name__.removesuffix("Error")
+            raise PreparationError(
+                PluginError(phase.value, kind, error.message, hint=error.hint, log_tail=tail)
+            ) from error
+        except OSError as error:
+            message = f"{error.filename or 'its files'}: {error.strerror or error}"
+            raise PreparationError(PluginError(phase.value, type(error).__name__, message)) from error
+
+    def _read_manifest(self, name: str, folder: Path) -> PluginManifest:
+        text = _text_of(name, folder / "pyproject.toml")
+        return parse_manifest(name, text, self._configuration.plugin_overrides(name))
+
+    async def _build(self, manifest: PluginManifest, folder: Path, on_progress: OnProgress) -> Build:
+        name = manifest.plugin
+        environment = await self._installer.ensure(name, folder, on_progress)
+        guest = await self._runtime.ensure(environment.interpreter, on_progress)
+        return await asyncio.to_thread(self._assemble, manifest, folder, environment, guest.path)
+
+    def _assemble(self, manifest: PluginManifest, folder: Path, environment: Environment, guest: Path) -> Build:
+        snapshot = Snapshot.take(folder, self._configuration.manager.snapshot.ignores)
+        generation = self._generations.make(
+            manifest.plugin, snapshot, environment.fingerprint, manifest.model_dump(mode="json")
+        )
+        data = self._configuration.state_dir / "data" / manifest.plugin
+        data.mkdir(parents=True, exist_ok=True)
+        return Build(
+            manifest=manifest,
+            folder=folder,
+            environment=environment,
+            guest_packages=guest,
+            generation=generation,
+            variables=variables(
+                clean_environment(os.environ),
+                manifest,
+                _dotenv(manifest.plugin, folder / manifest.env_file),
+                guest,
+                data,
+            ),
+            project=self._configuration.folder,
+            entry_point=self._configuration.manager.plugins.entry_point,
+        )
+
+    async def _validate(self, build: Build) -> Finding:
+        """Nothing is imported a second time for content that was found good before."""
+        known = await asyncio.to_thread(self._generations.description, build.generation)
+        if known is not None:
+            return Finding(known)
+        finding = await self._validator.validate(build)
+        if not finding.description.errors:
+            await asyncio.to_thread(self._generations.keep_description, build.generation, finding.description)
+        return finding
+
+
+def _text_of(plugin: str, path: Path) -> str | None:
+    try:
+        return read_text(path)
+    except UnreadableFileError as error:
+        raise PluginInvalidError(plugin, path.name, error.problem) from error
+
+
+def _dotenv(plugin: str, path: Path) -> Mapping[str, str]:
+    values = dotenv_values(stream=io.StringIO(_text_of(plugin, path) or ""), interpolate=False)
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _error_of(finding: Finding) -> PluginError:
+    """The first failure, with the messages of all: a plugin's author mends them in one go."""
+    failures = finding.description.errors
+    first = failures[0]
+    return PluginError(
+        phase=first.phase,
+        type=first.type,
+        message="; ".join(failure.message for failure in failures),
+        hint="; ".join(failure.hint for failure in failures if failure.hint),
+        location=first.location,
+        traceback=first.traceback,
+        log_tail=finding.log_tail,
+    )

@@ -1,0 +1,61 @@
+"""Makes the state folder, and empties ``run/`` of what a dead supervisor left in it."""
+
+import json
+import os
+from contextlib import suppress
+
+from supervisor.errors import XcoreError
+from supervisor.state_folder import StateFolder
+
+MAX_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path, unix(7)."""
+_TOKEN = 12
+"""Characters of the token that names an incarnation's link."""
+
+
+def make_state_folder(folder: StateFolder) -> None:
+    """Only its owner may look into it: it holds tokens, and sockets that give power over everything.
+
+    Raises:
+        XcoreError: it cannot be made.
+    """
+    _check_length(folder)
+    try:
+        for path in (folder.root, folder.run, folder.logs, folder.data):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.root.chmod(0o700)
+        folder.run.chmod(0o700)
+    except OSError as error:
+        raise XcoreError(
+            f"cannot make the state folder {folder.root}: {error.strerror}",
+            hint="let supervisor.state_dir name a folder that this user may write to",
+        ) from error
+
+
+def _check_length(folder: StateFolder) -> None:
+    longest = max(len(os.fsencode(path)) for path in (folder.command_socket, folder.link_socket("x" * _TOKEN)))
+    if longest > MAX_SOCKET_PATH:
+        raise XcoreError(
+            f"cannot use state folder {folder.root}: paths of Unix sockets end at {MAX_SOCKET_PATH} bytes, "
+            f"and it would need {longest}",
+            hint="let supervisor.state_dir name a folder with a shorter path",
+        )
+
+
+def empty_run_folder(folder: StateFolder) -> bool:
+    """Remove stale sockets and FIFOs, and tell whether there were any: then a supervisor died here, not long ago maybe.
+
+    Only under the lock of the state folder: they would be another supervisor's.
+    """
+    stale = list(folder.run.iterdir())
+    for path in stale:
+        with suppress(FileNotFoundError, IsADirectoryError):
+            path.unlink()
+    return bool(stale)
+
+
+def announce(folder: StateFolder, url: str) -> None:
+    """Say where the gateways answer; readers see the whole file or none."""
+    draft = folder.gateway_file.with_suffix(".tmp")
+    draft.write_text(json.dumps({"url": url}) + "\n")
+    draft.replace(folder.gateway_file)

@@ -1,0 +1,92 @@
+"""The process table: every child there is, watched over together and stopped in order."""
+
+import asyncio
+import logging
+
+from plugin_runtime.protocol import Cause, Kind
+from supervisor.child import Child
+from supervisor.child_events import HurryRequested, StopRequested
+from supervisor.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+TICK = 1.0
+"""Seconds between two looks at everybody's signs of life, age and number of requests."""
+
+STOP_ORDER = (Kind.GATEWAY, Kind.JOB, Kind.TASK, Kind.VALIDATOR, Kind.WORKER, Kind.TEMPLATE)
+"""The door first: requests in flight need their workers to the end."""
+
+
+class Tree:
+    """Owns the table. Children are added before they are started and removed when they are settled."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._children: dict[str, Child] = {}
+        self._ticker: asyncio.TimerHandle | None = None
+        self._hurried = False
+
+    @property
+    def children(self) -> list[Child]:
+        return list(self._children.values())
+
+    @property
+    def pids(self) -> dict[str, int | None]:
+        """Of every child; None without a process."""
+        return {child.spec.id: child.pid for child in self._children.values()}
+
+    def start(self) -> None:
+        """Look at everybody's signs of life from now on."""
+        self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    def close(self) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+
+    def add(self, child: Child) -> None:
+        """Enter a child that is not started yet.
+
+        Raises:
+            ValueError: there is another one of this id; two of the same never run at once.
+        """
+        if child.spec.id in self._children:
+            raise ValueError(f"child {child.spec.id!r} is in the process table already")
+        self._children[child.spec.id] = child
+
+    async def remove(self, child: Child, cause: Cause, actor: str) -> None:
+        """Stop a child if it runs, wait for its end and forget it."""
+        await self._stop(child, cause, actor)
+        self._children.pop(child.spec.id, None)
+
+    def stop_nowait(self, kind: Kind, cause: Cause, actor: str) -> None:
+        """Begin to stop all children of ``kind``: from now on none of them is started again by itself."""
+        for child in self._of(kind):
+            child.post(StopRequested(cause, actor))
+
+    async def stop_all(self, cause: Cause, actor: str) -> None:
+        """Stop everything: kind after kind, all children of a kind at once."""
+        for kind in STOP_ORDER:
+            await asyncio.gather(*(self._stop(child, cause, actor) for child in self._of(kind)))
+
+    async def _stop(self, child: Child, cause: Cause, actor: str) -> None:
+        """Stop a child and wait until it has no process; the ladder's times are its limit."""
+        child.post(StopRequested(cause, actor))
+        if self._hurried:
+            child.post(HurryRequested())
+        await child.settled.wait()
+
+    def hurry(self) -> None:
+        """Have every stop under way take its next rung now, and every later one skip the first."""
+        self._hurried = True
+        for child in self.children:
+            child.post(HurryRequested())
+
+    def _of(self, kind: Kind) -> list[Child]:
+        return [child for child in self._children.values() if child.spec.kind is kind]
+
+    def _tick(self) -> None:
+        self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)
+        now = self._clock.monotonic()
+        for child in self.children:
+            child.check_liveness(now)
+            child.check_limits()

@@ -1,0 +1,128 @@
+"""From what is known of a plugin to the child specs of its validator and its workers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from plugin_runtime.protocol import ENV_DATA_DIR, ENV_RUNTIME, Description, Kind, WorkerSettings
+from supervisor.config.policies import limits, timeouts
+from supervisor.environments.environment import Environment
+from supervisor.generations import Generation
+from supervisor.manifest import PluginManifest
+from supervisor.spec import ChildSpec, LivenessPolicy, RestartPolicy, RestartWhen
+
+LIFESPAN_SHARE = 0.8
+"""Of ``start_timeout``."""
+
+BOOTSTRAP = Path(__file__).resolve().parent.parent / "plugin_runtime" / "bootstrap.py"
+
+
+@dataclass(frozen=True)
+class Build:
+    """All that the processes of one generation are started with."""
+
+    manifest: PluginManifest
+    folder: Path
+    environment: Environment
+    guest_packages: Path
+    generation: Generation
+    variables: Mapping[str, str]
+    """The whole environment of its processes."""
+    project: Path
+    """Working directory of seed-contract plugins."""
+    entry_point: str
+    """Module of a seed-contract plugin, "run"."""
+
+    @property
+    def name(self) -> str:
+        return self.manifest.plugin
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """-I: neither our paths nor the user's; -u: what is printed is seen at once."""
+        return (str(self.environment.python), "-I", "-u", "-X", "utf8", str(BOOTSTRAP))
+
+    @property
+    def working_directory(self) -> Path:
+        return self.folder if self.manifest.contract == "app" else self.project
+
+
+def worker_settings(build: Build, prefix: str, adopt_grace: float) -> WorkerSettings:
+    """Without a link; each incarnation gets one of its own."""
+    manifest = build.manifest
+    return WorkerSettings(
+        plugin=build.name,
+        contract=manifest.contract,
+        entry=manifest.app or build.entry_point,
+        folder=str(build.folder),
+        source=str(build.generation.source),
+        working_directory=str(build.working_directory),
+        prefix=prefix,
+        path_mode=manifest.path,
+        # Less than the whole, which is counted from the spawn: the guest shall be the one to say what takes so long.
+        lifespan_timeout=manifest.start_timeout * LIFESPAN_SHARE,
+        adopt_grace=adopt_grace,
+    )
+
+
+def validator_settings(build: Build) -> WorkerSettings:
+    """What a validator finds is of use only to the supervisor that asked: no grace without one."""
+    return replace(worker_settings(build, prefix="", adopt_grace=0.0), validate_only=True)
+
+
+def worker_spec(build: Build, number: int, restart: RestartPolicy, liveness: LivenessPolicy) -> ChildSpec:
+    """Instance ``number``, from 1."""
+    return ChildSpec(
+        id=f"{build.name}.{number}",
+        name=build.name,
+        kind=Kind.WORKER,
+        command=build.command,
+        working_directory=build.working_directory,
+        environment=build.variables,
+        generation=build.generation.hash,
+        restart=restart,
+        timeouts=timeouts(build.manifest),
+        liveness=liveness,
+        limits=limits(build.manifest),
+    )
+
+
+def validator_spec(build: Build) -> ChildSpec:
+    return ChildSpec(
+        id=f"{build.name}.validator",
+        name=build.name,
+        kind=Kind.VALIDATOR,
+        command=build.command,
+        working_directory=build.working_directory,
+        environment=build.variables,
+        generation=build.generation.hash,
+        restart=RestartPolicy(when=RestartWhen.NEVER),
+        timeouts=timeouts(build.manifest),
+        liveness=None,
+    )
+
+
+def variables(
+    inherited: Mapping[str, str], manifest: PluginManifest, dotenv: Mapping[str, str], guest_packages: Path, data: Path
+) -> dict[str, str]:
+    """Environment of a plugin's processes; its manifest goes before its dotenv file, that before ours."""
+    return {
+        **inherited,
+        **dotenv,
+        **manifest.env,
+        ENV_RUNTIME: str(guest_packages),
+        ENV_DATA_DIR: str(data),
+    }
+
+
+def manifest_prefix(manifest: PluginManifest) -> str | None:
+    """What the plugin claims as far as its manifest says; None where only its code can tell."""
+    if manifest.prefix is None and manifest.contract == "app":
+        return f"/{manifest.plugin}"
+    return manifest.prefix
+
+
+def api_prefix(manifest: PluginManifest, description: Description) -> str:
+    """What the plugin claims, as it is written: manifest, PLUGIN_INFO, or the default of its contract."""
+    known = manifest_prefix(manifest)
+    return known if known is not None else description.api_prefix or f"/app/{manifest.plugin}"

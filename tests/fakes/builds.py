@@ -1,0 +1,86 @@
+"""Builds of plugins without building anything: a manifest, an environment that is this Python, a copy of the code."""
+
+import platform
+import sys
+from pathlib import Path
+
+from plugin_runtime.protocol import Description
+from supervisor.environments.environment import Environment, Interpreter
+from supervisor.generations import Generation
+from supervisor.manifest import parse_manifest
+from supervisor.preparation import PreparationError, Prepared
+from supervisor.snapshot import Snapshot
+from supervisor.worker_spec import Build
+
+INTERPRETER = Interpreter(Path(sys.executable), platform.python_version())
+
+
+class ThisEnvironment(Environment):
+    """The environment that the tests run in."""
+
+    @property
+    def python(self) -> Path:
+        return Path(sys.executable)
+
+
+class GuestBuild(Build):
+    """Runs tests/children/guest.py in place of the bootstrap."""
+
+    steps = ("hello", "ready", "serve")
+
+    @property
+    def command(self):
+        script = Path(__file__).parent.parent / "children" / "guest.py"
+        return (str(self.environment.python), "-I", str(script), *self.steps)
+
+
+def build_of(root: Path, name: str = "hello", steps=None, **keys) -> GuestBuild:
+    """A build of plugin ``name`` with these keys of its manifest; ``steps``: what its processes do."""
+    folder = root / "plugins" / name
+    source = root / "generations" / name
+    for path in (folder, source):
+        path.mkdir(parents=True, exist_ok=True)
+    environment = ThisEnvironment(root, "fingerprint", INTERPRETER)
+    generation = Generation(name, "abcdef", root / "generations" / name, Snapshot.take(folder, []), "fingerprint")
+    build = GuestBuild(
+        manifest=parse_manifest(name, None, keys),
+        folder=folder,
+        environment=environment,
+        guest_packages=root,
+        generation=generation,
+        variables={"PATH": "/usr/bin:/bin"},
+        project=root,
+        entry_point="run",
+    )
+    if steps is not None:
+        object.__setattr__(build, "steps", tuple(map(str, steps)))
+    return build
+
+
+class ScriptedPreparation:
+    """Prepares plugins as the test says: ``plans`` has a Prepared, or an exception, per plugin."""
+
+    def __init__(self):
+        self.plans = {}
+        self.gates = {}
+        """An event per plugin that has to be set before it is prepared."""
+        self.calls = []
+
+    def plan(self, root: Path, name: str, description: Description | None = None, steps=None, **keys) -> None:
+        self.plans[name] = Prepared(build_of(root, name, steps, **keys), description or Description())
+
+    async def read_manifest(self, name, folder):
+        self.calls.append(name)
+        if name in self.gates:
+            await self.gates[name].wait()
+        planned = self.plans[name]
+        if isinstance(planned, Exception):
+            raise planned
+        return planned.build.manifest
+
+    async def prepare(self, manifest, folder, on_progress):
+        on_progress("installing")
+        return self.plans[manifest.plugin]
+
+
+__all__ = ["GuestBuild", "PreparationError", "ScriptedPreparation", "build_of"]

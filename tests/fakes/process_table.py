@@ -1,0 +1,135 @@
+"""Real children in a process table of their own: the adapters they need, an owner that remembers, an orderly end."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from plugin_runtime.protocol import Cause, Kind
+from supervisor.child import Child, Surroundings
+from supervisor.child_events import StartRequested
+from supervisor.clock import Clock, SystemClock
+from supervisor.control import ControlServer
+from supervisor.log_files import LogFiles, LogWriter
+from supervisor.reaper import Reaper
+from supervisor.spec import ChildSpec, LivenessPolicy, RestartPolicy, Timeouts
+from supervisor.state_folder import StateFolder
+from supervisor.tree import Tree
+from tests.fakes.processes import CHILDREN, DEADLINE
+from tests.fakes.waiting import until
+
+QUICK = Timeouts(start=DEADLINE, stop=2.0, term=1.0)
+PATIENT = LivenessPolicy(stalled=10.0, hung=30.0)
+
+
+def guest_spec(folder: StateFolder, *steps: object, **fields: object) -> ChildSpec:
+    """A child that runs tests/children/guest.py."""
+    defaults = {
+        "command": (sys.executable, "-I", str(CHILDREN / "guest.py"), *map(str, steps)),
+        "id": "guest.1",
+        "name": "guest",
+        "kind": Kind.WORKER,
+        "working_directory": folder.root,
+        "timeouts": QUICK,
+        "liveness": PATIENT,
+        "restart": RestartPolicy(delay=0.05, jitter=0.0),
+    }
+    return ChildSpec(**{**defaults, **fields})
+
+
+class RecordingOwner:
+    """Remembers what it was told, and lets workers go at once."""
+
+    def __init__(self):
+        self.states = []
+        self.received_messages = []
+        self.connections = 0
+        self.disconnections = 0
+        self.exits = []
+        self.tokens = []
+        self.withdrawn = []
+        self.hold = False
+        """Keep withdrawn workers until the test calls what is in ``withdrawn``."""
+
+    def settings_for(self, child, token):
+        self.tokens.append(token)
+        return {"number": len(self.tokens)}
+
+    def changed(self, child):
+        if not self.states or self.states[-1] is not child.state:
+            self.states.append(child.state)
+
+    def connected(self, child):
+        self.connections += 1
+
+    def disconnected(self, child):
+        self.disconnections += 1
+
+    def received(self, child, envelope):
+        self.received_messages.append(envelope.message)
+
+    def withdraw(self, child, done):
+        self.withdrawn.append(done)
+        if not self.hold:
+            done()
+
+    def exited(self, child, record):
+        self.exits.append(record)
+
+
+@dataclass
+class Table:
+    """The process table of one test."""
+
+    around: Surroundings
+    tree: Tree
+    folder: StateFolder
+    owner: RecordingOwner = field(default_factory=RecordingOwner)
+
+    def add(self, *steps, **fields) -> Child:
+        """A guest that is not started yet; it belongs to ``owner``."""
+        child = Child(guest_spec(self.folder, *steps, **fields), self.owner, self.around)
+        self.tree.add(child)
+        return child
+
+    def start(self, *steps, **fields) -> Child:
+        child = self.add(*steps, **fields)
+        child.post(StartRequested("test"))
+        return child
+
+    async def exit_number(self, number: int):
+        """Wait for the exit record with this number, from 1."""
+        await until(lambda: len(self.owner.exits) >= number, f"exit number {number}")
+        return self.owner.exits[number - 1]
+
+
+@asynccontextmanager
+async def process_table(folder: StateFolder, clock: Clock | None = None) -> AsyncIterator[Table]:
+    """Adapters for real; whatever runs at the end is stopped in a hurry."""
+    clock = clock or SystemClock()
+    loop = asyncio.get_running_loop()
+    logs = LogWriter(LogFiles(folder.logs), clock)
+    logs.start()
+    reaper = Reaper(loop)
+    reaper.start()
+    control = ControlServer(folder.control_socket)
+    await control.start()
+    tree = Tree(clock)
+    try:
+        yield Table(Surroundings(clock, folder, control, reaper, logs), tree, folder)
+    finally:
+        stopping = asyncio.create_task(tree.stop_all(Cause.SHUTDOWN, "test"))
+        while not stopping.done():
+            tree.hurry()
+            await asyncio.wait([stopping], timeout=0.05)
+        stopping.result()
+        tree.close()
+        await control.close()
+        reaper.close()
+        await asyncio.sleep(0)  # connections are closed in the next turn
+        logs.close()
+
+
+def with_timeouts(**seconds: float) -> Timeouts:
+    return replace(QUICK, **seconds)

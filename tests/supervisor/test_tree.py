@@ -1,0 +1,134 @@
+"""The process table as a whole."""
+
+import asyncio
+
+import pytest
+
+from plugin_runtime.protocol import Cause, Kind, State
+from supervisor.spec import Limits, LivenessPolicy
+from tests.fakes.process_table import process_table, with_timeouts
+from tests.fakes.processes import nothing_left_behind, state_folder
+from tests.fakes.waiting import until
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind():
+    with nothing_left_behind():
+        yield
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(scenario):
+        async def main():
+            async with process_table(state_folder(tmp_path)) as table:
+                await scenario(table)
+
+        asyncio.run(main())
+
+    return run
+
+
+async def all_running(*children):
+    await until(lambda: all(child.state is State.RUNNING for child in children), "all are running")
+
+
+def test_everything_is_stopped_kind_after_kind(run):
+    """The door first: requests in flight need their workers to the end. Those of one kind go together."""
+
+    async def scenario(table):
+        order = (Kind.WORKER, Kind.TASK, Kind.GATEWAY, Kind.WORKER)
+        children = [table.start("hello", "ready", "serve", id=f"c.{i}", kind=kind) for i, kind in enumerate(order)]
+        await all_running(*children)
+        await table.tree.stop_all(Cause.SHUTDOWN, "SIGTERM")
+        kinds = [record.kind for record in table.owner.exits]
+        assert kinds == ["gateway", "task", "worker", "worker"]
+        assert {(record.cause, record.actor, record.exit_code) for record in table.owner.exits} == {
+            ("shutdown", "SIGTERM", 0)
+        }
+        assert all(child.settled.is_set() for child in table.tree.children)
+
+    run(scenario)
+
+
+def test_hurry_holds_for_what_is_stopped_later_too(run):
+    """The operator is tired of waiting for all of it, not for the first kind only."""
+
+    async def scenario(table):
+        timeouts = with_timeouts(stop=60.0, term=20.0)
+        steps = ("deaf", "hello", "ready", "serve")
+        gateway = table.start(*steps, id="g.1", kind=Kind.GATEWAY, timeouts=timeouts)
+        worker = table.start(*steps, id="w.1", timeouts=timeouts)
+        await all_running(gateway, worker)
+        stopping = asyncio.create_task(table.tree.stop_all(Cause.SHUTDOWN, "SIGTERM"))
+        await until(lambda: gateway.state is State.DRAINING, "the stop has begun")
+        table.tree.hurry()
+        table.tree.hurry()
+        await until(lambda: worker.state is State.STOPPING, "the worker skips its first rung")
+        table.tree.hurry()
+        await stopping
+
+    run(scenario)
+
+
+def test_a_kind_that_begins_to_stop_is_not_started_again(run):
+    """From this moment on, whatever happens: the door's descriptor is about to be another file's."""
+
+    async def scenario(table):
+        gateway = table.start("hello", "ready", "kill", id="g.1", kind=Kind.GATEWAY)
+        worker = table.start("hello", "ready", "serve", id="w.1")
+        table.tree.stop_nowait(Kind.GATEWAY, Cause.SHUTDOWN, "supervisor")
+        await gateway.settled.wait()
+        assert gateway.state is State.EXITED
+        await all_running(worker)
+        assert len(table.owner.exits) == 1
+
+    run(scenario)
+
+
+def test_two_of_the_same_are_never_in_the_table(run):
+    """Nothing is doubled; a removed one makes room."""
+
+    async def scenario(table):
+        child = table.start("hello", "ready", "serve")
+        with pytest.raises(ValueError, match=r"child 'guest\.1' is in the process table already"):
+            table.add()
+        await all_running(child)
+        assert table.tree.pids == {"guest.1": child.pid}
+        await table.tree.remove(child, Cause.SCALE_DOWN, "operator")
+        assert (table.tree.pids, table.owner.exits[0].cause) == ({}, "scale_down")
+        table.add()
+        assert table.tree.pids == {"guest.1": None}
+
+    run(scenario)
+
+
+def test_a_child_that_was_never_started_is_stopped_at_once(run):
+    """There is nothing to wait for."""
+
+    async def scenario(table):
+        child = table.add("hello")
+        await table.tree.remove(child, Cause.SHUTDOWN, "supervisor")
+        assert (child.state, table.owner.exits) == (State.EXITED, [])
+
+    run(scenario)
+
+
+def test_signs_of_life_and_limits_are_looked_at_regularly(run, monkeypatch):
+    """One timer for all of them: it finds the hung one and the one that is too old."""
+    monkeypatch.setattr("supervisor.tree.TICK", 0.03)
+
+    async def scenario(table):
+        hung = LivenessPolicy(stalled=1.0, hung=2.0)
+        table.start("hello", "ready", "beats:60", "pause", id="hung.1", liveness=hung)
+        table.start("hello", "ready", "serve", id="old.1", limits=Limits(max_age=0.001))
+        table.tree.start()
+
+        def causes():
+            return {(record.instance, record.cause) for record in table.owner.exits}
+
+        await until(lambda: {("hung.1", "hang"), ("old.1", "recycle")} <= causes(), "both are replaced")
+
+    run(scenario)
