@@ -1,0 +1,49 @@
+"""/admin/plugins: what plugins are there, how they do, and starting them anew."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from gateway.admin.auth import Owner, Reader
+from gateway.admin.failures import NAMED, PROTECTED
+from gateway.admin.models import ExceptionResponse
+from gateway.control import CALL_TIMEOUT
+from plugin_runtime.views import PluginView
+
+router = APIRouter(prefix="/admin/plugins", tags=["plugins"])
+
+LONGEST_WAIT = 600.0
+"""Seconds."""
+
+
+@router.get("", response_model=list[PluginView], responses=PROTECTED)
+async def list_plugins(operator: Reader, *, active: bool | None = None) -> Any:
+    """List all plugins, or only those that are (not) active."""
+    return await operator.call("plugins.list", active=active)
+
+
+@router.get("/{name}", response_model=PluginView, responses=NAMED)
+async def show_plugin(operator: Reader, name: str) -> Any:
+    """Show one plugin."""
+    return await operator.call("plugins.show", name=name)
+
+
+@router.post(
+    "/{name}/restart",
+    response_model=PluginView,
+    status_code=202,
+    responses={
+        **NAMED,
+        409: {"model": ExceptionResponse, "description": "Its present state does not allow it"},
+        504: {"model": ExceptionResponse, "description": "Not done within `wait` seconds; it goes on"},
+    },
+)
+async def restart_plugin(operator: Owner, name: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0) -> Any:
+    """Restart all instances of a plugin; with `wait`, answer when they are ready."""
+    return await operator.call("plugins.restart", name=name, wait=wait, timeout=wait + CALL_TIMEOUT)
+
+
+@router.get("/{name}/logs", response_model=list[str], responses=NAMED)
+async def plugin_logs(operator: Reader, name: str, tail: Annotated[int, Query(ge=1, le=10_000)] = 100) -> Any:
+    """Return the last lines that the plugin wrote to stdout and stderr, oldest first."""
+    return await operator.call("plugins.logs", name=name, tail=tail)

@@ -1,0 +1,197 @@
+"""The gateway: wires its parts. Only this module constructs adapters.
+
+Order: join the supervisor, follow its first routing snapshot, then accept; clients that come earlier wait in the
+backlog of the socket, which the supervisor has bound. A supervisor that takes long over its first snapshot is not
+waited for: until it comes, /health says down and everything else 503.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import ssl
+from dataclasses import replace
+from typing import Any
+
+from gateway.admin import Backend, create_admin
+from gateway.catalogue import Catalogue
+from gateway.control import ControlAddress, ControlChannel, Load
+from gateway.deaths import Deaths
+from gateway.dispatch import Dispatcher
+from gateway.door import Door
+from gateway.errors import HandshakeRefusedError
+from gateway.headers import Sifter
+from gateway.identity import Tokens
+from gateway.parking import Parking
+from gateway.server import Server, create_server
+from gateway.settings import GatewayOptions, options_from
+from gateway.upstreams import Upstreams
+from plugin_runtime import protocol
+from plugin_runtime.protocol import ExitCode
+
+logger = logging.getLogger(__name__)
+
+FIRST_SNAPSHOT_WAIT = 1.0
+"""Seconds. A supervisor that is up sends it with its welcome; one that is still discovering plugins may take long."""
+DEFAULT_DRAIN = 25.0
+"""Seconds for requests in flight where nobody said: after SIGTERM, or without a supervisor."""
+DOWN = "down"
+DEGRADED = "degraded"
+
+
+class Gateway:
+    """One gateway process. Owns its parts and the order in which they start and end."""
+
+    def __init__(self, address: ControlAddress) -> None:
+        self._name = address.child
+        self._channel = ControlChannel(address, received=self._received, joined=self._joined, load=self._load)
+        self._tokens = Tokens()
+        self._catalogue = Catalogue()
+        self._health = protocol.Health(DOWN)
+        self._deaths = Deaths()
+        self._listening = asyncio.Event()
+        self._ready = False
+        self._draining = False
+        self._exit_code = ExitCode.OK
+        self._upstreams: Upstreams
+        self._dispatcher: Dispatcher
+        self._server: Server
+
+    async def run(self) -> ExitCode:
+        """Serve until told to stop, or until there is no supervisor any more; return the code to exit with.
+
+        Raises:
+            HandshakeRefusedError: the supervisor does not want this process.
+            OSError, TimeoutError, wire.WireError: there is no supervisor, or none that makes sense.
+        """
+        settings = await self._channel.open()
+        try:
+            self._build(settings, options_from(settings.options))
+        except (OSError, ssl.SSLError) as error:
+            return await self._fail(settings, error)
+        self._install_signals()
+        tasks = [
+            asyncio.create_task(self._follow_supervisor(settings.adopt_grace), name="control channel"),
+            asyncio.create_task(self._announce(), name="ready"),
+        ]
+        try:
+            await self._serve(settings.listen_fd)
+        finally:
+            await self._upstreams.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return self._exit_code
+
+    def _build(self, settings: protocol.GatewaySettings, options: GatewayOptions) -> None:
+        parking = Parking(options.parking)
+        self._upstreams = Upstreams(self._name, parking, self._deaths, send=self._channel.send)
+        self._dispatcher = Dispatcher(parking, self._deaths, max_body=options.max_body)
+        backend = Backend(
+            self._channel.call,
+            self._seen_health,
+            self._tokens,
+            self._catalogue,
+            tuple(options.cors_origins),
+            settings.version,
+        )
+        door = Door(
+            create_admin(backend), self._upstreams, self._dispatcher, Sifter(options.trusted_networks), self._tokens
+        )
+        self._server = create_server(door, options, listening=self._listening.set)
+
+    async def _fail(self, settings: protocol.GatewaySettings, error: OSError) -> ExitCode:
+        """Tell the supervisor why there will be no gateway before the options change."""
+        logger.error("Cannot open %s: %s", settings.url, error)
+        failed = protocol.Failed(
+            protocol.Phase.READY.value,
+            type(error).__name__,
+            f"cannot open {settings.url}: {error}",
+            hint="see gateway.ssl_certfile and gateway.ssl_keyfile in config.json",
+            permanent=True,
+        )
+        self._channel.send(failed)
+        await self._channel.close()
+        return ExitCode.INVALID
+
+    async def _serve(self, listen_fd: int) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_SNAPSHOT_WAIT):
+                await self._upstreams.routed.wait()
+        with socket.socket(fileno=listen_fd) as listener:
+            listener.set_inheritable(False)
+            await self._server.serve(sockets=[listener])
+
+    # --- starting and ending --------------------------------------------------------------------------------
+
+    async def _announce(self) -> None:
+        await self._listening.wait()
+        await self._upstreams.routed.wait()
+        # What is here now stays; without it, the garbage collector has next to nothing to go through.
+        gc.collect()
+        gc.freeze()
+        self._ready = True
+        self._channel.send(protocol.Ready())
+
+    def _install_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, DEFAULT_DRAIN)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
+
+    def _stop(self, drain: float) -> None:
+        if self._draining:
+            logger.info("Ending at once: asked again to stop")
+        else:
+            logger.info("Stopping: requests in flight have %g s", drain)
+        self._draining = True
+        self._server.drain(drain)
+
+    async def _follow_supervisor(self, adopt_grace: float) -> None:
+        try:
+            reason = await self._channel.run(adopt_grace)
+            self._exit_code = ExitCode.PARENT_LOST
+        except HandshakeRefusedError as error:
+            reason = str(error)
+            self._exit_code = ExitCode.REFUSED
+        logger.error("Ending: %s", reason)
+        if not self._draining:
+            self._stop(DEFAULT_DRAIN)
+
+    # --- the supervisor's side ------------------------------------------------------------------------------
+
+    def _joined(self) -> None:
+        # A supervisor that took over does not know what we said to the one before.
+        if self._ready:
+            self._channel.send(protocol.Ready())
+
+    def _received(self, message: Any) -> None:
+        match message:
+            case protocol.RoutingSnapshot():
+                self._upstreams.follow(message)
+            case protocol.UpstreamDied():
+                self._upstreams.died(message)
+            case protocol.Health():
+                self._health = message
+            case protocol.TokenTable(tokens=tokens):
+                self._tokens.replace(tokens)
+            case protocol.PluginSchema():
+                self._catalogue.update(message)
+            case protocol.Stop(drain=drain):
+                self._stop(drain)
+            case _:
+                logger.warning("The supervisor sent an unexpected %s", type(message).__name__)
+
+    def _load(self) -> Load:
+        return Load(self._dispatcher.traffic.in_flight, self._dispatcher.traffic.requests)
+
+    def _seen_health(self) -> protocol.Health:
+        """The supervisor's view of the plugins, and our own of this gateway and of the supervisor."""
+        if self._draining or not self._upstreams.routed.is_set():
+            return replace(self._health, status=DOWN)
+        if not self._channel.connected and self._health.status != DOWN:
+            return replace(self._health, status=DEGRADED)
+        return self._health

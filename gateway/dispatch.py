@@ -1,0 +1,341 @@
+"""A request's way to a worker and its answer's way back, whatever door it came in by.
+
+Everything here is called back and returns at once, so that a small request costs no task: a door begins an exchange,
+the link calls the exchange, the exchange calls the door. Only a request that has to wait, for a worker or for the
+supervisor's word on a death, gets a task, which the exchange owns.
+
+An exchange ends exactly once, in ``_finish``; whatever calls it afterwards is too late and does nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway import headers
+from gateway.deaths import Deaths
+from gateway.errors import (
+    BodyTooLargeError,
+    GatewayError,
+    PluginDiedError,
+    PluginFailedError,
+    PluginOverloadedError,
+    PluginTimedOutError,
+    PluginUnavailableError,
+)
+from gateway.link import LinkClosedError, Stream, StreamError, StreamErrorKind
+from gateway.parking import Parking, ParkingFullError, ParkingTimeoutError
+from gateway.upstreams import Member, Pool
+from plugin_runtime.framing import RequestHead
+
+logger = logging.getLogger(__name__)
+
+REPLAY_LIMIT = 64 * 1024
+"""Bytes of a request's body that are kept so that it can be sent again; a longer one is sent once."""
+MAX_STATUS = 599
+VERDICT_TIMEOUT = 0.5
+"""Seconds to wait for the supervisor's word before a request of a dead worker is sent again; its client hears of
+failure within a second, so no longer."""
+
+
+class Client(Protocol):
+    """A door's end of one exchange. Called synchronously; none may raise."""
+
+    def response_started(self, status: int, fields: Sequence[headers.Field]) -> None:
+        """The head of the plugin's response."""
+
+    def response_body(self, data: bytes, end: bool) -> None:  # noqa: FBT001 - the link's order of arguments
+        """A chunk of its body; the door says ``consumed`` when the client has taken it."""
+
+    def refused(self, error: GatewayError) -> None:
+        """There will be no response of the plugin; nothing of it has been sent."""
+
+    def broken(self, reason: str) -> None:
+        """The response ends in the middle, and must not look complete to the client."""
+
+
+@dataclass
+class Traffic:
+    """Requests to plugins through this gateway: in flight now, and since the start."""
+
+    in_flight: int = 0
+    requests: int = 0
+
+
+class Dispatcher:
+    """Admits requests to plugins; holds what all exchanges share."""
+
+    def __init__(self, parking: Parking, deaths: Deaths, *, max_body: int = 0) -> None:
+        self.parking = parking
+        self.deaths = deaths
+        self.max_body = max_body
+        self.traffic = Traffic()
+
+    def admit(self, pool: Pool, head: RequestHead, client: Client) -> "Exchange":
+        """Return the exchange of a new request; it is in flight from now on, and has to be begun or cancelled."""
+        pool.in_flight += 1
+        self.traffic.in_flight += 1
+        self.traffic.requests += 1
+        return Exchange(self, pool, head, client)
+
+    def dismiss(self, pool: Pool) -> None:
+        """An exchange's call: it is over."""
+        pool.in_flight -= 1
+        self.traffic.in_flight -= 1
+
+
+class Exchange:
+    """One request and its response. Public methods are the door's first, then the link's."""
+
+    __slots__ = (
+        "_body",
+        "_client",
+        "_dispatcher",
+        "_ended",
+        "_head",
+        "_member",
+        "_pool",
+        "_replayable",
+        "_resent",
+        "_room",
+        "_started",
+        "_stream",
+        "_task",
+        "_timer",
+        "_uploaded",
+        "done",
+    )
+
+    def __init__(self, dispatcher: Dispatcher, pool: Pool, head: RequestHead, client: Client) -> None:
+        self._dispatcher = dispatcher
+        self._pool = pool
+        self._head = head
+        self._client = client
+        self._body = b""
+        self._uploaded = 0
+        self._ended = False
+        self._replayable = True
+        self._resent = False
+        self._started = False
+        self._member: Member | None = None
+        self._stream: Stream | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.done = False
+
+    # --- for the door ---------------------------------------------------------------------------------------
+
+    def begin(self, body: bytes, *, end: bool) -> None:
+        """Send the request on its way. ``body``: what there is of it; ``end``: that is all of it."""
+        limit = self._pool.route.max_in_flight
+        if self.done:
+            return
+        if limit and self._pool.in_flight > limit:
+            self._refuse(PluginOverloadedError(self._plugin, limit))
+        elif self._take(body, end=end) and not self._send():
+            self._wait_or_refuse()
+
+    @property
+    def writable(self) -> bool:
+        """More of the body may be given to ``upload``."""
+        return self.done or (self._stream is not None and self._stream.writable)
+
+    async def wait_writable(self) -> None:
+        """Wait until ``writable``."""
+        while not self.writable:
+            if self._stream is not None:
+                await self._stream.wait_writable()
+            else:
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
+
+    def upload(self, data: bytes, *, end: bool) -> None:
+        """Send more of the request's body; dropped if nobody wants it any more."""
+        if not self.done and self._take(data, end=end) and self._stream is not None:
+            self._stream.send_body(data, end)
+
+    def consumed(self, size: int) -> None:
+        """The client has taken so many bytes of the response."""
+        if self._stream is not None:
+            self._stream.consumed(size)
+
+    def cancel(self, reason: str) -> None:
+        """Nobody waits for the response any more."""
+        if not self.done:
+            self._cancel_stream(reason)
+            self._finish()
+
+    # --- for the link (ResponseSink) ------------------------------------------------------------------------
+
+    def response_started(self, status: int, fields: Sequence[headers.Field]) -> None:
+        if self.done:
+            return
+        if status > MAX_STATUS:
+            self._abort(PluginFailedError(self._plugin, f"it answered with status {status}, which HTTP does not have"))
+            return
+        self._started = True
+        self._body = b""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._client.response_started(status, headers.response(status, fields))
+
+    def body_received(self, data: bytes, end: bool) -> None:  # noqa: FBT001 - the link's interface
+        if self.done:
+            return
+        if end:
+            self._finish()
+        self._client.response_body(data, end)
+
+    def failed(self, error: StreamError) -> None:
+        """The stream is over without a complete response."""
+        if self.done:
+            return
+        member, stream = self._member, self._stream
+        accepted = stream is None or stream.accepted
+        self._leave_member()
+        if self._started:
+            self._finish()
+            logger.warning("Response of plugin %r broken off: %s", self._plugin, error.reason)
+            self._client.broken(error.reason)
+        elif error.kind is StreamErrorKind.APP_FAILED:
+            self._refuse(PluginFailedError(self._plugin, error.reason))
+        elif member is not None and self._may_resend(accepted=accepted):
+            self._wait(self._resend(member, error.reason))
+        else:
+            self._refuse(PluginDiedError(self._plugin, member.upstream.instance if member else "", error.reason))
+
+    # --- the way there --------------------------------------------------------------------------------------
+
+    @property
+    def _plugin(self) -> str:
+        return self._pool.route.plugin
+
+    def _take(self, data: bytes, *, end: bool) -> bool:
+        """Count a piece of the body and keep it as long as it is small; False where it is too much."""
+        self._uploaded += len(data)
+        self._ended = self._ended or end
+        if self._dispatcher.max_body and self._uploaded > self._dispatcher.max_body:
+            self._abort(BodyTooLargeError(self._dispatcher.max_body))
+            return False
+        if self._replayable and not self._started:
+            self._body += data
+            self._forget_long_body()
+        return True
+
+    def _forget_long_body(self) -> None:
+        """Once it is on its way, a long body is not kept: it would have to be kept whole."""
+        if self._stream is not None and self._uploaded > REPLAY_LIMIT:
+            self._replayable = False
+            self._body = b""
+
+    def _send(self) -> bool:
+        """Open a stream to a worker that takes it; False where there is none."""
+        while (member := self._pool.choose()) is not None and member.link is not None:
+            try:
+                self._stream = member.link.open(self._head, self, self._body, self._ended)
+            except LinkClosedError:
+                self._pool.avoid(member)
+                continue
+            self._member = member
+            member.in_flight += 1
+            self._forget_long_body()
+            self._arm()
+            self._wake_writer()
+            return True
+        return False
+
+    def _arm(self) -> None:
+        seconds = self._pool.route.request_timeout
+        if seconds and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._timed_out, seconds)
+
+    def _timed_out(self, seconds: float) -> None:
+        if not self._started:
+            self._abort(PluginTimedOutError(self._plugin, seconds))
+
+    def _may_resend(self, *, accepted: bool) -> bool:
+        """Once, if the whole of it is still here, and if sending it twice is the same as sending it once."""
+        return not self._resent and self._replayable and (self._head.idempotent or not accepted)
+
+    async def _resend(self, member: Member, reason: str) -> None:
+        self._resent = True
+        word = await self._dispatcher.deaths.wait(member.upstream.incarnation, VERDICT_TIMEOUT)
+        if word is not None and not word.resend:
+            died = f"its worker died ({word.cause}), and this request may be the cause"
+            self._refuse(PluginDiedError(self._plugin, member.upstream.instance, died, word.cause))
+            return
+        logger.info("Sending a request to plugin %r again: %s", self._plugin, reason)
+        await self._park()
+
+    def _wait_or_refuse(self) -> None:
+        if self._pool.expected:
+            self._wait(self._park())
+        else:
+            self._refuse_unavailable(f"it is {self._pool.route.state}")
+
+    async def _park(self) -> None:
+        """Wait for a worker; refuse where none is to come, or none comes in time."""
+        parking = self._dispatcher.parking
+        deadline = parking.deadline()
+        try:
+            # Tried before every wait: a worker may have come since whoever called this looked.
+            while not self._send():
+                if not self._pool.expected:
+                    self._refuse_unavailable(f"it is {self._pool.route.state}")
+                    return
+                await parking.wait(self._plugin, len(self._body), deadline)
+        except ParkingFullError:
+            self._refuse_unavailable("too many requests wait for it already")
+        except ParkingTimeoutError:
+            self._refuse_unavailable("no worker of it became ready in time")
+
+    def _wait(self, waiting: Coroutine[None, None, None]) -> None:
+        self._task = asyncio.create_task(waiting, name=f"request waiting for {self._plugin}")
+
+    # --- the end --------------------------------------------------------------------------------------------
+
+    def _refuse_unavailable(self, reason: str) -> None:
+        route = self._pool.route
+        self._refuse(PluginUnavailableError(route.plugin, route.state, reason, route.retry_after))
+
+    def _refuse(self, error: GatewayError) -> None:
+        self._finish()
+        self._client.refused(error)
+
+    def _abort(self, error: GatewayError) -> None:
+        """End the exchange from our side, before or in the middle of the response."""
+        self._cancel_stream(error.message)
+        if self._started:
+            self._finish()
+            self._client.broken(error.message)
+        else:
+            self._refuse(error)
+
+    def _cancel_stream(self, reason: str) -> None:
+        if self._stream is not None:
+            self._stream.cancel(reason)
+
+    def _leave_member(self) -> None:
+        member, self._member = self._member, None
+        self._stream = None
+        if member is not None:
+            member.release()
+
+    def _wake_writer(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    def _finish(self) -> None:
+        self.done = True
+        self._body = b""
+        self._leave_member()
+        self._dispatcher.dismiss(self._pool)
+        if self._timer is not None:
+            self._timer.cancel()
+        # The task itself may have come to the end, and must not be cancelled by its own hand.
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+        self._wake_writer()

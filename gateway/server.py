@@ -1,0 +1,79 @@
+"""uvicorn as this gateway runs it: on an inherited socket, with signals and the end in our hands."""
+
+import contextlib
+import logging
+import math
+import socket
+from collections.abc import Callable, Generator
+
+import uvicorn
+
+from gateway.http_protocol import HttpProtocol
+from gateway.settings import GatewayOptions
+from gateway.visit import Application
+
+EXPECTED = frozenset(
+    {
+        # How the door breaks a response off; it has said why itself.
+        "ASGI callable returned without completing response.",
+        # Answered with an error; a client that sends such things must not fill the log.
+        "Invalid HTTP request received.",
+        "Unsupported upgrade request.",
+    }
+)
+"""Messages of uvicorn that tell nothing new here."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own ideas of signals: it would raise SIGTERM again after a clean stop."""
+
+    def __init__(self, config: uvicorn.Config, *, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = listening
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+    def drain(self, seconds: float) -> None:
+        """Stop accepting, finish what is in flight for at most ``seconds``, end. Asked again: end now."""
+        if self.should_exit:
+            self.force_exit = True
+        self.config.timeout_graceful_shutdown = math.ceil(seconds)
+        self.should_exit = True
+
+
+def create_server(app: Application, options: GatewayOptions, *, listening: Callable[[], None]) -> Server:
+    """Make the server of one door.
+
+    Raises:
+        OSError: certificate or key cannot be read, or do not fit.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http=HttpProtocol,
+        ws="none",
+        # The admin app needs none, and uvicorn would log a traceback where the end is hurried.
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # X-Forwarded-* is ours to judge: gateway/headers.py.
+        proxy_headers=False,
+        timeout_keep_alive=math.ceil(options.idle_timeout),
+        ssl_certfile=options.ssl_certfile or None,
+        ssl_keyfile=options.ssl_keyfile or None,
+    )
+    config.load()
+    return Server(config, listening=listening)
+
+
+def quiet(record: logging.LogRecord) -> bool:
+    """Log filter: drop what is in EXPECTED, and uvicorn's advice to install a WebSocket library."""
+    message = record.getMessage()
+    return message not in EXPECTED and not message.startswith("No supported WebSocket library")

@@ -1,0 +1,244 @@
+"""Every route of the admin interface, for everybody who may come."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from gateway.admin import create_admin
+from gateway.errors import OperationFailedError, SupervisorAwayError
+from plugin_runtime.protocol import Health, PluginHealth, PluginSchema
+from tests.fakes.backend import TOKENS, FakeSupervisor
+
+READ = {"admin", "root", "superadmin"}
+OWN = {"superadmin"}
+OPEN = None
+
+ROUTES = [
+    ("GET", "/admin/plugins", READ, 200, "plugins.list", {"active": None}),
+    ("GET", "/admin/plugins?active=true", READ, 200, "plugins.list", {"active": True}),
+    ("GET", "/admin/plugins/hello", READ, 200, "plugins.show", {"name": "hello"}),
+    ("POST", "/admin/plugins/hello/restart", OWN, 202, "plugins.restart", {"name": "hello", "wait": 0.0}),
+    ("POST", "/admin/plugins/hello/restart?wait=5", OWN, 202, "plugins.restart", {"name": "hello", "wait": 5.0}),
+    ("GET", "/admin/plugins/hello/logs", READ, 200, "plugins.logs", {"name": "hello", "tail": 100}),
+    ("GET", "/admin/plugins/hello/logs?tail=3", READ, 200, "plugins.logs", {"name": "hello", "tail": 3}),
+    ("GET", "/admin/processes", READ, 200, "processes.list", {"kind": None}),
+    ("GET", "/admin/processes?kind=worker", READ, 200, "processes.list", {"kind": "worker"}),
+    ("GET", "/admin/resources", READ, 200, "resources.list", {}),
+    ("GET", "/admin/exits", READ, 200, "exits.list", {"name": None, "limit": 100, "kind": None}),
+    (
+        "GET",
+        "/admin/exits?name=hello&limit=5&kind=template",
+        READ,
+        200,
+        "exits.list",
+        {"name": "hello", "limit": 5, "kind": "template"},
+    ),
+    ("GET", "/admin/tokens", OWN, 200, "tokens.list", {}),
+    ("POST", "/admin/tokens", OWN, 201, "tokens.create", {"name": "ci", "role": "admin", "expires_days": None}),
+    ("DELETE", "/admin/tokens/ci", OWN, 204, "tokens.revoke", {"id": "ci"}),
+    ("GET", "/health", OPEN, 200, None, None),
+    ("GET", "/openapi.json", OPEN, 200, None, None),
+    ("GET", "/docs", OPEN, 200, None, None),
+    ("GET", "/redoc", OPEN, 200, None, None),
+    ("GET", "/docs/static/swagger-ui.css", OPEN, 200, None, None),
+]
+NEW_TOKEN = {"name": "ci", "role": "admin"}
+
+
+def ask(supervisor, method, path, token=None, **request):
+    async def scenario():
+        transport = httpx.ASGITransport(create_admin(supervisor.backend), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            return await client.request(method, path, headers={**headers, **request.pop("headers", {})}, **request)
+
+    if method == "POST" and path == "/admin/tokens" and "content" not in request:
+        request.setdefault("json", NEW_TOKEN)
+    return asyncio.run(scenario())
+
+
+def is_error_model(response):
+    return response.json().keys() == {"type", "message", "extension"}
+
+
+@pytest.mark.parametrize("who", [None, "forged", *TOKENS])
+@pytest.mark.parametrize(("method", "path", "roles", "status", "operation", "arguments"), ROUTES)
+def test_every_route_lets_in_exactly_the_roles_it_names(who, method, path, roles, status, operation, arguments):
+    """Without a token 401, with too small a role 403, and then nothing has been asked of the supervisor."""
+    supervisor = FakeSupervisor()
+    response = ask(supervisor, method, path, TOKENS.get(who, who))
+    if roles is OPEN:
+        assert response.status_code == status
+        return
+    expected = 401 if who in {None, "forged"} else status if who in roles else 403
+    assert response.status_code == expected
+    if expected == status:
+        ((asked, given, actor, _),) = supervisor.calls
+        assert (asked, given, actor) == (operation, arguments, f"token:the-{who}")
+        return
+    assert supervisor.calls == []
+    assert is_error_model(response)
+    assert (response.headers.get("www-authenticate") == "Bearer") == (expected == 401)
+
+
+def test_the_table_above_has_every_route():
+    """A new route is not let in without its row."""
+    covered = {(method, path.split("?")[0].replace("hello", "{name}")) for method, path, *_ in ROUTES}
+    covered |= {(method, path.replace("/ci", "/{token}")) for method, path in covered}
+    for route in api_routes():
+        for method in route.methods:
+            assert (method, route.path) in covered
+
+
+def api_routes():
+    app = create_admin(FakeSupervisor().backend)
+    found = [route for route in walk(app.routes) if isinstance(route, APIRoute)]
+    assert len(found) > 10
+    return found
+
+
+def walk(routes):
+    """FastAPI keeps included routers as one route each."""
+    for route in routes:
+        inner = getattr(getattr(route, "original_router", None), "routes", None)
+        if inner is None:
+            yield route
+        else:
+            yield from walk(inner)
+
+
+def test_every_route_is_documented():
+    """docs/reference/api.md is what people read."""
+    text = (Path(__file__).parents[3] / "docs/reference/api.md").read_text()
+    for route in api_routes():
+        for method in route.methods:
+            assert f"{method} `{route.path}" in text, f"{method} {route.path} is not in docs/reference/api.md"
+
+
+@pytest.mark.parametrize(
+    "authorization", ["Basic dG9rZW4=", "Bearer", "Bearer ", "token-of-superadmin", "Bearer\ttoken"]
+)
+def test_other_credentials_are_none(authorization):
+    """401, never a 500."""
+    response = ask(FakeSupervisor(), "GET", "/admin/plugins", headers={"Authorization": authorization})
+    assert response.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/admin/nothing", 404),
+        ("GET", "/admin/plugins/", 404),
+        ("PUT", "/admin/plugins", 405),
+        ("HEAD", "/admin/plugins", 405),
+        ("GET", "/admin/processes?kind=nonsense", 422),
+        ("GET", "/admin/exits?limit=0", 422),
+        ("GET", "/admin/plugins/hello/logs?tail=many", 422),
+        ("POST", "/admin/plugins/hello/restart?wait=-1", 422),
+    ],
+)
+def test_every_failure_has_the_error_model(method, path, status):
+    """404, 405 and 422 of the framework as well."""
+    response = ask(FakeSupervisor(), method, path, TOKENS["superadmin"])
+    assert response.status_code == status
+    assert method == "HEAD" or is_error_model(response)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"name": ""}, {"name": "x", "role": "emperor"}, {"name": "x", "role": "admin", "expires_days": -1}, []],
+)
+def test_a_body_that_is_not_valid_says_where_but_not_what(body):
+    """What was sent may be secret and is not repeated."""
+    response = ask(FakeSupervisor(), "POST", "/admin/tokens", TOKENS["superadmin"], json=body)
+    assert response.status_code == 422
+    assert response.json()["extension"]["problems"]
+    assert "emperor" not in response.text
+
+
+def test_what_the_supervisor_refuses_is_passed_on_with_its_status():
+    """Its words are for the caller."""
+    supervisor = FakeSupervisor()
+    supervisor.failure = OperationFailedError("UnknownName", "no plugin named 'x'", {"hint": "known: hello"}, 404)
+    response = ask(supervisor, "GET", "/admin/plugins/x", TOKENS["admin"])
+    assert response.status_code == 404
+    assert response.json() == {
+        "type": "UnknownName",
+        "message": "no plugin named 'x'",
+        "extension": {"hint": "known: hello"},
+    }
+
+
+def test_without_a_supervisor_the_admin_interface_says_503():
+    """Plugins are served on; the message says so."""
+    supervisor = FakeSupervisor()
+    supervisor.failure = SupervisorAwayError("plugins.list", "the supervisor is away")
+    response = ask(supervisor, "GET", "/admin/plugins", TOKENS["admin"])
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert is_error_model(response)
+
+
+def test_a_mistake_of_ours_is_a_500_without_details():
+    """The log has them."""
+    supervisor = FakeSupervisor()
+    supervisor.failure = ZeroDivisionError("secret detail")
+    response = ask(supervisor, "GET", "/admin/plugins", TOKENS["admin"])
+    assert response.status_code == 500
+    assert is_error_model(response)
+    assert "secret detail" not in response.text
+
+
+def test_waiting_for_a_restart_waits_longer_than_the_supervisor():
+    """Its own 504 must come before our impatience."""
+    supervisor = FakeSupervisor()
+    ask(supervisor, "POST", "/admin/plugins/hello/restart?wait=60", TOKENS["superadmin"])
+    assert supervisor.calls[0][3] > 60
+
+
+def test_a_new_token_is_shown_once():
+    """With the view of it."""
+    response = ask(FakeSupervisor(), "POST", "/admin/tokens", TOKENS["superadmin"])
+    assert response.json()["token"] == "secret"
+    assert response.json()["name"] == "ci"
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 200), ("degraded", 200), ("down", 503)])
+def test_health_is_open_and_down_is_503(status, code):
+    """Load balancers read the status code."""
+    supervisor = FakeSupervisor()
+    supervisor.seen_health = Health(status, {"hello": PluginHealth("running", 1, 1, 0)})
+    response = ask(supervisor, "GET", "/health")
+    assert response.status_code == code
+    assert response.json() == {
+        "status": status,
+        "plugins": {"hello": {"state": "running", "ready": 1, "wanted": 1, "restarts": 0}},
+    }
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_documentation_loads_nothing_from_the_internet(page):
+    """Sites without it read their documentation too."""
+    text = ask(FakeSupervisor(), "GET", page).text
+    assert "https://" not in text
+    assert "/docs/static/" in text
+
+
+def test_the_openapi_document_has_the_core_and_every_plugin():
+    """And follows every change of them."""
+    supervisor = FakeSupervisor()
+    document = b'{"openapi": "3.1.0", "info": {}, "paths": {"/items": {"get": {"operationId": "items"}}}}'
+    supervisor.backend.catalogue.update(PluginSchema("hello", "/hello", "h1", document))
+    paths = ask(supervisor, "GET", "/openapi.json").json()["paths"]
+    assert {"/hello/items", "/admin/plugins", "/health"} <= paths.keys()
+    supervisor.backend.catalogue.update(PluginSchema("hello", "/hello", "h2", b""))
+    assert "/hello/items" not in ask(supervisor, "GET", "/openapi.json").json()["paths"]
+
+
+def test_allowed_origins_and_no_others_may_call_from_a_browser():
+    """gateway.cors_origins."""
+    for origin, allowed in [("https://ui.example", True), ("https://evil.example", False)]:
+        response = ask(FakeSupervisor(), "GET", "/health", headers={"Origin": origin})
+        assert ("access-control-allow-origin" in response.headers) is allowed

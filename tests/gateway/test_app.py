@@ -1,0 +1,325 @@
+"""A whole gateway process: what the supervisor, clients and signals make of it."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+import pytest
+
+from plugin_runtime.link import LinkServer
+from plugin_runtime.protocol import (
+    ENV_CHILD,
+    ENV_CONTROL,
+    ENV_NONCE,
+    Beat,
+    ExitCode,
+    Failed,
+    GatewaySettings,
+    Health,
+    Hello,
+    PluginHealth,
+    Ready,
+    Route,
+    RoutingAck,
+    RoutingSnapshot,
+    Stop,
+    TokenTable,
+    Upstream,
+    UpstreamDied,
+    UpstreamLost,
+)
+from tests.fakes.control_in_loop import ControlInLoop
+from tests.fakes.gateway_process import Client, respond
+from tests.fakes.tokens import token_record
+from tests.fakes.waiting import until
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
+START = 20.0
+"""Seconds for a gateway process to be ready; most of it imports FastAPI, on a busy machine."""
+
+
+class Hall:
+    """A gateway process between a supervisor and a worker that both live in the test's event loop."""
+
+    def __init__(self, folder, options, grace):
+        self.folder = folder
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.set_inheritable(True)
+        self.port = self.listener.getsockname()[1]
+        settings = GatewaySettings(self.listener.fileno(), f"http://127.0.0.1:{self.port}", options, grace, "1.0")
+        self.supervisor = ControlInLoop(folder / "control.sock", settings)
+        self.workers = []
+        self.clients = []
+        self.process = None
+
+    async def start(self):
+        environment = {
+            "PATH": os.environ["PATH"],
+            ENV_CONTROL: str(self.supervisor.path),
+            ENV_CHILD: "gateway.1",
+            ENV_NONCE: "nonce",
+        }
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway",
+            env=environment,
+            pass_fds=[self.listener.fileno()],
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def ready(self, count=1):
+        async with asyncio.timeout(START):
+            while len(self.supervisor.of(Ready)) < count:
+                assert self.process.returncode is None, (await self.process.stderr.read()).decode()
+                await asyncio.sleep(0.01)
+
+    async def worker(self, app, incarnation="hello.1:1"):
+        path = str(self.folder / f"{incarnation}.link")
+        server = LinkServer(app, path=path, secret=b"secret", prefix="/hello")
+        await server.start()
+        self.workers.append(server)
+        return Upstream("hello.1", incarnation, path, b"secret")
+
+    async def client(self):
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.clients.append(client)
+        return client
+
+    async def ended(self, seconds=10.0):
+        async with asyncio.timeout(seconds):
+            return await self.process.wait()
+
+    async def close(self):
+        for client in self.clients:
+            client.close()
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.communicate()
+        for worker in self.workers:
+            await worker.close()
+        self.listener.close()
+
+
+def run(tmp_path, scenario, *, options=None, grace=5.0, app=None, push=True):
+    async def main():
+        hall = Hall(tmp_path, options or {}, grace)
+        async with hall.supervisor:
+            upstreams = [await hall.worker(app or hello)]
+            if push:
+                hall.supervisor.push = [
+                    TokenTable([token_record("secret", "superadmin")]),
+                    Health("ok", {"hello": PluginHealth("running", 1, 1, 0)}),
+                    RoutingSnapshot(1, [Route("hello", "/hello", upstreams)]),
+                ]
+            await hall.start()
+            try:
+                await scenario(hall)
+            finally:
+                await hall.close()
+
+    asyncio.run(main())
+
+
+async def hello(scope, receive, send):
+    await respond(send, b"hello", fields=[(b"content-length", b"5")])
+
+
+def test_a_gateway_serves_plugins_and_the_admin_interface_and_stops_when_told(tmp_path):
+    """Ready comes after the first routing table and when it listens; Stop ends it with 0."""
+
+    async def scenario(hall):
+        await hall.ready()
+        assert RoutingAck(1) in hall.supervisor.messages
+        client = await hall.client()
+        assert (await client.ask("/hello")).body == b"hello"
+        assert (await client.ask("/health")).json()["status"] == "ok"
+        hall.supervisor.answers["plugins.list"] = []
+        assert (await client.ask("/admin/plugins")).status == 401
+        answer = await client.ask("/admin/plugins", fields=["authorization: Bearer secret"])
+        assert (answer.status, answer.json()) == (200, [])
+        await hall.supervisor.wait_for(Beat)
+        hall.supervisor.send(Stop("shutdown", 5.0))
+        assert await hall.ended() == ExitCode.OK
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("how", ["Stop", "SIGTERM"])
+def test_requests_in_flight_are_finished_before_the_end(tmp_path, how):
+    """New connections are refused by us; the others that hold the socket take them."""
+    go_on = asyncio.Event()
+    begun = asyncio.Event()
+
+    async def slow(scope, receive, send):
+        begun.set()
+        await go_on.wait()
+        await respond(send, b"done", fields=[(b"content-length", b"4")])
+
+    async def scenario(hall):
+        await hall.ready()
+        busy, idle = await hall.client(), await hall.client()
+        assert (await idle.ask("/health")).status == 200
+        busy.write("/hello")
+        await begun.wait()
+        if how == "Stop":
+            hall.supervisor.send(Stop("shutdown", 10.0))
+        else:
+            hall.process.send_signal(signal.SIGTERM)
+        assert await idle.reader.read() == b""
+        go_on.set()
+        response = await busy.read_response()
+        assert (response.body, response.complete) == (b"done", True)
+        assert await hall.ended() == ExitCode.OK
+
+    run(tmp_path, scenario, app=slow)
+
+
+def test_a_request_that_does_not_end_is_cut_off_when_the_drain_is_over(tmp_path):
+    """The supervisor would kill us soon after, with everything."""
+
+    async def endless(scope, receive, send):
+        await asyncio.Event().wait()
+
+    async def scenario(hall):
+        await hall.ready()
+        client = await hall.client()
+        client.write("/hello")
+        await until(lambda: hall.workers[0].in_flight == 1)
+        hall.supervisor.send(Stop("shutdown", 0.5))
+        assert await hall.ended(5.0) == ExitCode.OK
+
+    run(tmp_path, scenario, app=endless)
+
+
+def test_without_a_supervisor_it_serves_on_then_ends_with_its_own_code(tmp_path):
+    """Plugins are served meanwhile; health says degraded, the admin interface 503."""
+
+    async def scenario(hall):
+        await hall.ready()
+        client = await hall.client()
+        await hall.supervisor.die()
+        await until_degraded(client)
+        assert (await client.ask("/hello")).body == b"hello"
+        answer = await client.ask("/admin/plugins", fields=["authorization: Bearer secret"])
+        assert (answer.status, answer.json()["type"]) == (503, "SupervisorAway")
+        assert await hall.ended() == ExitCode.PARENT_LOST
+
+    async def until_degraded(client):
+        while (await client.ask("/health")).json()["status"] != "degraded":
+            await asyncio.sleep(0.01)
+
+    run(tmp_path, scenario, grace=1.0)
+
+
+def test_a_supervisor_that_comes_back_is_told_that_we_are_ready(tmp_path):
+    """It adopts us: it has to know what the one before knew."""
+
+    async def scenario(hall):
+        await hall.ready()
+        await hall.supervisor.die()
+        await hall.supervisor.listen()
+        await hall.ready(2)
+        assert len(hall.supervisor.of(Hello)) == 2
+        assert (await (await hall.client()).ask("/hello")).status == 200
+
+    run(tmp_path, scenario)
+
+
+def test_a_worker_that_dies_costs_its_callers_no_error(tmp_path):
+    """The request is parked and sent to the successor."""
+
+    async def scenario(hall):
+        await hall.ready()
+        client = await hall.client()
+        client.write("/hello")
+        await until(lambda: hall.workers[0].in_flight == 1)
+        for connection in list(hall.workers[0]._connections):
+            connection.abort()
+        await hall.supervisor.wait_for(UpstreamLost)
+        hall.supervisor.send(UpstreamDied("hello.1", "hello.1:1", "signal", resend=True))
+        hall.supervisor.send(RoutingSnapshot(2, [Route("hello", "/hello", expected=True, state="starting")]))
+        successor = await hall.worker(hello, "hello.1:2")
+        hall.supervisor.send(RoutingSnapshot(3, [Route("hello", "/hello", [successor])]))
+        assert (await client.read_response()).body == b"hello"
+
+    async def hangs(scope, receive, send):
+        await asyncio.Event().wait()
+
+    run(tmp_path, scenario, app=hangs)
+
+
+def test_before_the_first_routing_table_health_is_down_and_ready_is_not_said(tmp_path):
+    """A supervisor that is still discovering plugins is not waited for for ever."""
+
+    async def scenario(hall):
+        await hall.supervisor.wait_for(Hello, deadline=START)
+        client = await hall.client()
+        async with asyncio.timeout(START):
+            assert (await client.ask("/health")).status == 503
+        assert (await client.ask("/hello")).status == 503
+        assert hall.supervisor.of(Ready) == []
+        hall.supervisor.send(Health("ok"))
+        hall.supervisor.send(RoutingSnapshot(1, []))
+        await hall.ready()
+        assert (await client.ask("/health")).status == 200
+
+    run(tmp_path, scenario, push=False)
+
+
+def test_a_certificate_that_cannot_be_read_is_reported_and_not_tried_again(tmp_path):
+    """Only a change of the configuration can heal it."""
+
+    async def scenario(hall):
+        failed = await hall.supervisor.wait_for(Failed, deadline=START)
+        assert failed.permanent
+        assert "ssl_certfile" in failed.hint
+        assert await hall.ended() == ExitCode.INVALID
+
+    run(tmp_path, scenario, options={"ssl_certfile": str(tmp_path / "none.pem"), "ssl_keyfile": str(tmp_path / "k")})
+
+
+def test_a_refused_gateway_says_why_and_ends(tmp_path):
+    """Code 76, and the supervisor's sentence in the log."""
+
+    async def main():
+        hall = Hall(tmp_path, {}, 1.0)
+        hall.supervisor.refuse = "gateway.1 is not expected"
+        async with hall.supervisor:
+            await hall.start()
+            code = await hall.ended(START)
+            errors = await hall.process.stderr.read()
+            await hall.close()
+        assert code == ExitCode.REFUSED
+        assert b"not expected" in errors
+
+    asyncio.run(main())
+
+
+def test_started_by_hand_it_says_how_to_start_it():
+    """People try."""
+
+    async def main():
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", env={"PATH": os.environ["PATH"]}, stderr=asyncio.subprocess.PIPE
+        )
+        _, errors = await process.communicate()
+        assert process.returncode == ExitCode.USAGE
+        assert b"xcore up" in errors
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_other_signals_do_not_end_it(tmp_path, number):
+    """A lost terminal or a stray kill -USR1."""
+
+    async def scenario(hall):
+        await hall.ready()
+        hall.process.send_signal(number)
+        assert (await (await hall.client()).ask("/hello")).status == 200
+
+    run(tmp_path, scenario)

@@ -1,0 +1,33 @@
+"""Errors as answers."""
+
+import json
+
+import pytest
+
+from gateway import errors
+from gateway.errors import GatewayError, PluginUnavailableError, UnauthorizedError, render
+
+
+def test_an_answer_has_status_fields_and_the_error_model():
+    """Fields of the error and of its body, names in lower case as ASGI wants them."""
+    status, fields, body = render(PluginUnavailableError("hello", "failed", "it is failed", 2.2))
+    assert status == 503
+    assert (b"retry-after", b"3") in fields
+    assert (b"content-length", str(len(body)).encode()) in fields
+    assert json.loads(body) == {
+        "type": "PluginUnavailable",
+        "message": "plugin 'hello' is not available: it is failed",
+        "extension": {"plugin": "hello", "state": "failed"},
+    }
+
+
+def test_an_unauthorized_answer_says_how_to_authorize():
+    """RFC 9110, 15.5.2."""
+    assert (b"www-authenticate", b"Bearer") in render(UnauthorizedError("no"))[1]
+
+
+@pytest.mark.parametrize("name", sorted(name for name, item in vars(errors).items() if name.endswith("Error")))
+def test_the_tree_in_the_module_s_docstring_has_every_error(name):
+    """It is what people read first."""
+    assert issubclass(getattr(errors, name), GatewayError)
+    assert name in errors.__doc__
