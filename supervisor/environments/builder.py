@@ -23,7 +23,7 @@ from supervisor.environments.environment import Environment, Interpreter
 from supervisor.environments.fingerprint import fingerprint
 from supervisor.environments.package_index import PackageIndex, PackageSource
 from supervisor.environments.project import Project
-from supervisor.environments.runner import Completed, Runner
+from supervisor.environments.runner import SUPERVISOR, Completed, Runner
 from supervisor.errors import EnvironmentBuildError
 
 MARK = "complete.json"
@@ -57,6 +57,8 @@ class Plan:
     owner: Path
     project: Project
     interpreter: Interpreter
+    plugin: str = SUPERVISOR
+    """For which its programs are run, so that their exits are found under its name."""
     optional_groups: bool = False
     """Try all groups of the project, and be content with main."""
 
@@ -185,7 +187,7 @@ class _Steps:
     async def _run(self, command: list[str], environment: Mapping[str, str]) -> Completed:
         return await self._runner.run(
             command,
-            name=f"installer of {self._plan.name}",
+            name=self._plan.plugin,
             cwd=self._plan.folder,
             environment=environment,
             timeout=max(self._deadline - time.monotonic(), 0.0),

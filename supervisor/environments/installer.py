@@ -45,7 +45,7 @@ class Installer:
         """
         wanted = self._wanted(plugin, folder)
         interpreter = await self._interpreters.choose(plugin, *wanted.constraints)
-        plan = Plan(plugin, self._folder / wanted.owner, wanted.project, interpreter)
+        plan = Plan(plugin, self._folder / wanted.owner, wanted.project, interpreter, plugin)
         return await self._builder.ensure(plan, on_progress)
 
     async def prune(self, plugin: str, keep: set[str]) -> None:

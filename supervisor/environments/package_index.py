@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.environments.runner import Completed, Runner
+from supervisor.environments.runner import SUPERVISOR, Completed, Runner
 from supervisor.errors import EnvironmentBuildError
 
 PROBE_TIMEOUT = 60.0
@@ -57,7 +57,7 @@ class PackageIndex:
     async def _ask(self, name: str) -> PackageSource:
         completed = await self._runner.run(
             [sys.executable, "-I", str(_PROGRAM)],
-            name="package index probe",
+            name=SUPERVISOR,
             cwd=_PROGRAM.parent,
             environment=self._environment,
             timeout=PROBE_TIMEOUT,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+SUPERVISOR = "supervisor"
+"""Name of programs that are run for no single plugin."""
 TAIL_LINES = 50
 """Lines of output that are kept; what a person reads after a failure fits on a screen."""
 MAX_LINE = 4096
@@ -48,7 +50,7 @@ class Runner(Protocol):
         timeout: float,
         on_line: Callable[[str], None] | None = None,
     ) -> Completed:
-        """Start ``command`` and wait for its end; ``environment`` is all it gets.
+        """Start ``command`` and wait for its end; ``environment`` is all it gets, ``name`` the plugin it is run for.
 
         After ``timeout`` seconds, and when the caller is cancelled, the whole process group gets SIGKILL before this
         returns. ``on_line`` is called on the event loop with every line as it comes, cut at MAX_LINE bytes.
