@@ -1,5 +1,6 @@
 """Start a gateway: ``python -m gateway``, by the supervisor, which says over the control channel what to do."""
 
+import gc
 import logging
 import os
 import sys
@@ -16,8 +17,14 @@ from plugin_runtime.wire import WireError
 logger = logging.getLogger("gateway")
 
 
+YOUNG_CONTAINERS = 10_000
+"""What a few hundred requests in flight consist of. They end without the garbage collector, which finds nothing to free
+among them however often it looks."""
+
+
 def main() -> int:
     """Run one gateway and return its exit code."""
+    _spare_collector()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").addFilter(quiet)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -35,6 +42,13 @@ def main() -> int:
         logger.error("Cannot reach the supervisor: %s", error)  # noqa: TRY400 - a traceback says nothing more
         return ExitCode.PARENT_LOST
     return code
+
+
+def _spare_collector() -> None:
+    """Keep the modules, which stay for ever, out of the garbage collector's sight: they took it a fifth of all CPU."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_CONTAINERS)
 
 
 if __name__ == "__main__":

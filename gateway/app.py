@@ -7,7 +7,6 @@ waited for: until it comes, /health says down and everything else 503.
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -129,9 +128,6 @@ class Gateway:
     async def _announce(self) -> None:
         await self._listening.wait()
         await self._upstreams.routed.wait()
-        # What is here now stays; without it, the garbage collector has next to nothing to go through.
-        gc.collect()
-        gc.freeze()
         self._ready = True
         self._channel.send(protocol.Ready())
 

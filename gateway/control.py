@@ -28,7 +28,7 @@ HANDSHAKE_TIMEOUT = 10.0
 CALL_TIMEOUT = 30.0
 """Seconds for an operation that says nothing else."""
 CLOSE_TIMEOUT = 1.0
-"""Seconds for the last message to leave."""
+"""Seconds for the last message to arrive."""
 _READ_SIZE = 256 * 1024
 
 
@@ -111,11 +111,18 @@ class Connection:
     def close(self) -> None:
         self._writer.close()
 
-    async def wait_closed(self) -> None:
-        """Wait until everything sent is on its way, a moment at most."""
+    async def finish(self) -> None:
+        """Close when what was sent has arrived.
+
+        Closing at once would fail what the supervisor is writing at that moment, and it would give the connection up
+        without reading our last words.
+        """
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._writer.wait_closed()
+                self._writer.write_eof()
+                while await self._reader.read(_READ_SIZE):
+                    pass
+        self.close()
 
 
 class ControlChannel:
@@ -209,19 +216,17 @@ class ControlChannel:
         return _value(result)
 
     async def close(self) -> None:
-        """Leave; what was sent still goes out, calls that wait fail."""
-        connection = self._connection
-        self._leave()
+        """Leave; what was sent still arrives, calls that wait fail."""
+        connection = self._detach()
         if connection is not None:
-            await connection.wait_closed()
+            await connection.finish()
 
-    def _leave(self) -> None:
+    def _detach(self) -> Connection | None:
         connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
         for call in self._calls.values():
             if not call.done():
                 call.set_exception(ConnectionResetError("the supervisor went away meanwhile"))
+        return connection
 
     async def _connect(self) -> Connection:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT):
@@ -247,7 +252,8 @@ class ControlChannel:
         except (OSError, wire.WireError) as error:
             return str(error)
         finally:
-            self._leave()
+            self._detach()
+            connection.close()
 
     def _handle(self, envelope: wire.Envelope) -> None:
         if isinstance(envelope.message, (protocol.Result, protocol.Error)):

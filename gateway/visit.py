@@ -79,8 +79,9 @@ class Visit:
             exchange.cancel("the client has gone")
             if self._reader is not None:
                 self._reader.cancel()
-            # The two know each other: left so, every request would be work for the garbage collector.
+            # Both know this visit: left so, every request would be work for the garbage collector.
             del self._exchange
+            self._reader = None
 
     def read(self) -> None:
         """Begin to read the body, and to notice when the client goes."""

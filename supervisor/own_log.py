@@ -14,7 +14,7 @@ _LOUD = ("alembic", "asyncio", "sqlalchemy", "watchdog", "httpx", "httpcore")
 """Libraries whose everyday messages concern nobody who operates xcore."""
 
 
-class _Formatter(logging.Formatter):
+class OneLineFormatter(logging.Formatter):
     """Makes one line of each message, whatever it quotes; tracebacks follow it in lines of their own."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
@@ -28,7 +28,7 @@ def configure_logging(configuration: Configuration) -> None:
     Raises:
         ConfigurationError: the file cannot be opened.
     """
-    formatter = _Formatter(FORMAT, datefmt="%Y-%m-%dT%H:%M:%S")
+    formatter = OneLineFormatter(FORMAT, datefmt="%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handlers: list[logging.Handler] = []
     if configuration.manager.log.console:

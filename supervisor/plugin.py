@@ -46,6 +46,9 @@ logger = logging.getLogger(__name__)
 NEVER_RESENT = frozenset({Cause.HANG.value, Cause.MEMORY_LIMIT.value, Cause.OUT_OF_MEMORY.value})
 """A request may have been the cause of these deaths: sent again, it would kill the next worker too."""
 
+_DOWN = frozenset({State.BACKOFF, State.FAILED, State.EXITED})
+"""There is no process, and perhaps none to come."""
+
 
 @dataclass(frozen=True)
 class PluginServices:
@@ -125,17 +128,24 @@ class Plugin:
             await self._bring_up()
 
     async def restart(self, actor: str) -> None:
-        """Replace all instances, one after the other; a plugin that could not be started is tried again.
+        """Replace all instances, one after the other; a plugin of which nothing runs is brought up from the beginning.
 
         Returns when each is ready or has failed.
         """
         async with self._lock:
-            if not self.instances:
+            if all(child.state in _DOWN for child in self.instances):
+                await self._retire(actor)
                 await self._bring_up()
                 await self._changes.until(lambda: all(_is_replaced(child, None) for child in self.instances))
                 return
             for child in self.instances:
                 await self._replace(child, actor)
+
+    async def _retire(self, actor: str) -> None:
+        """Forget instances that do not run: what they are made from may be what somebody has just mended."""
+        retired, self.instances = self.instances, []
+        for child in retired:
+            await self._services.tree.remove(child, Cause.OPERATOR, actor)
 
     async def _replace(self, child: Child, actor: str) -> None:
         former = child.incarnation

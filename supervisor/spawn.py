@@ -143,7 +143,11 @@ def _destroy(popen: "subprocess.Popen[bytes]") -> None:
 
 
 def _limit(pid: int, open_files: int) -> None:
-    """From outside, since there is no preexec_fn; the program has hardly begun. Never above what we have ourselves."""
+    """Limit a process that has hardly begun; never above what we have ourselves.
+
+    From outside, since there is no preexec_fn; and not by lowering our own limit around the fork, which would fail
+    every open of ours meanwhile. A program that is very quick may see the limit change.
+    """
     if open_files:
         _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         limit = open_files if hard == resource.RLIM_INFINITY else min(open_files, hard)

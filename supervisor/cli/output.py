@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from supervisor.printable import one_line
+
 
 def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
@@ -41,15 +43,10 @@ def moment(epoch: float | None) -> str:
     return "-" if epoch is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch))
 
 
-def printable(text: str) -> str:
-    """On one line, and without what a terminal takes for a command: much of what we print was said by plugins."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _text(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.1f}" if isinstance(value, float) else printable(str(value))
+    return f"{value:.1f}" if isinstance(value, float) else one_line(str(value))  # much of it was said by plugins
 
 
 def _print_rich(columns: Sequence[str], cells: list[list[str]]) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, Target, UrlOption, WaitOption
-from supervisor.cli.output import duration, print_json, print_table, printable
+from supervisor.cli.output import duration, print_json, print_table
+from supervisor.printable import one_line
 
 app = typer.Typer(help="Look at plugins and act on them.", no_args_is_help=True)
 
@@ -86,11 +87,11 @@ def print_plugins(plugins: list[dict[str, Any]]) -> None:
 
 def print_plugin(plugin: dict[str, Any]) -> None:
     for key in ("name", "title", "version", "author", "prefix", "state", "generation"):
-        sys.stdout.write(f"{key + ':':12}{printable(plugin[key])}\n")
+        sys.stdout.write(f"{key + ':':12}{one_line(plugin[key])}\n")
     if error := plugin["error"]:
-        sys.stdout.write(f"{'error:':12}{error['phase']}: {printable(error['message'])}\n")
+        sys.stdout.write(f"{'error:':12}{error['phase']}: {one_line(error['message'])}\n")
         said = [error["hint"], error["location"], *error["log_tail"]]
-        sys.stdout.writelines(f"{'':12}{printable(line)}\n" for line in said if line)
+        sys.stdout.writelines(f"{'':12}{one_line(line)}\n" for line in said if line)
     if last := plugin["last_exit"]:
         sys.stdout.write(f"{'last exit:':12}{last['instance']}: {last['cause']} after {duration(last['uptime'])}\n")
     print_table(

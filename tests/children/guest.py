@@ -3,7 +3,7 @@
 hello: join the supervisor; ready: say so; beat:AGE: send one beat, with so old a loop; beats:AGE: go on sending them;
 fail:MESSAGE: say that it cannot start; requests:N: a beat after so many requests; description: what a validator sends;
 hog:MB: take memory; deaf: ignore Stop and SIGTERM; again: connect a second time, keeping the first connection;
-once:FILE: go on only the first time, else serve; print:TEXT: to stderr; exit:CODE; kill: SIGKILL to itself;
+once:FILE: only the first one ever goes on, others serve; print:TEXT: to stderr; exit:CODE; kill: SIGKILL to itself;
 serve: until told to stop; pause: for ever.
 """
 
@@ -81,9 +81,10 @@ for step in sys.argv[1:]:
         deaf = True
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     elif name == "once":
-        if Path(argument).exists():
+        try:
+            Path(argument).touch(exist_ok=False)
+        except FileExistsError:
             serve()
-        Path(argument).touch()
     elif name == "print":
         print(argument, file=sys.stderr, flush=True)
     elif name == "exit":

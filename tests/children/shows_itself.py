@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 from pathlib import Path
 
 print(
@@ -15,7 +14,6 @@ print(
             "session": os.getsid(0),
             "group": os.getpgid(0),
             "folder": str(Path.cwd()),
-            "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         }
     )
 )

@@ -1,18 +1,21 @@
 """The whole way from a client's socket to a worker's application and back."""
 
 import asyncio
+import gc
 import json
 
 import pytest
 
 from gateway.deaths import Deaths
-from gateway.dispatch import Dispatcher
+from gateway.dispatch import Dispatcher, Exchange
 from gateway.door import Door
 from gateway.headers import Sifter
 from gateway.identity import Tokens
 from gateway.parking import Parking
 from gateway.settings import ParkingLimits
+from gateway.stream import Stream
 from gateway.upstreams import Upstreams
+from gateway.visit import Visit
 from plugin_runtime.protocol import Route, RoutingSnapshot
 from tests.fakes.gateway_process import GatewayInLoop, core, respond
 from tests.fakes.links import FakeConnector, route, upstream
@@ -268,6 +271,27 @@ def test_an_application_may_answer_before_it_has_read(tmp_path):
         assert await client.reader.readexactly(14) == b"4\r\ndone\r\n0\r\n\r\n"
 
     run(tmp_path, scenario)
+
+
+def test_a_request_that_is_over_leaves_nothing_to_the_garbage_collector(tmp_path):
+    """Requests once were circles, and kept for a while after their end: finding that out took a fifth of all CPU."""
+
+    def left():
+        return [thing for thing in gc.get_objects() if isinstance(thing, (Exchange, Visit, Stream))]
+
+    async def scenario(gateway):
+        await gateway.serve(mirror)
+        client = await gateway.connect()
+        assert (await client.ask()).status == 200
+        assert (await client.ask(method="POST", body=b"body")).status == 200
+        await until(lambda: not left(), "every request to be forgotten")
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(tmp_path, scenario)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow

@@ -138,6 +138,14 @@ def test_a_sane_request_id_is_kept_and_another_replaced():
         assert values(made, b"x-request-id") == [made.request_id.encode()]
 
 
+def test_request_ids_are_unique_in_a_gateway_and_among_gateways():
+    """Logs of several gateways are read together."""
+    sifters = Sifter(), Sifter()
+    ids = {s.request([(b"host", b"test")], None, "http", "1.1").request_id for s in sifters for _ in range(50)}
+    assert len(ids) == 100
+    assert {len(made) for made in ids} == {32}
+
+
 @pytest.mark.parametrize(
     "hosts",
     [[], [b"a", b"b"], [b"a/admin?y="], [b"user@a"], [b"a b"], [b"a,b"], [b"a:b"], [b"a:123456"], [b"[::1"], [b"a\\b"]],

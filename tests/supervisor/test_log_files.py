@@ -95,6 +95,7 @@ def file_size_limit(size: int):
 # --- reading from the end ---
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=40), max_size=60),

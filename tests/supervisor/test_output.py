@@ -85,6 +85,7 @@ pieces = st.sampled_from([b"\n", b"\r\n", b"\r", b"\x1b[1m", b"abcdefgh", "æ—¥â‚
 texts = st.lists(st.binary(max_size=8) | controls | pieces, max_size=30).map(b"".join)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(texts, st.lists(st.integers(0, 200)))
 def test_the_lines_do_not_depend_on_how_the_bytes_arrive(data, cuts):
@@ -95,6 +96,7 @@ def test_the_lines_do_not_depend_on_how_the_bytes_arrive(data, cuts):
     assert lines + splitter.close() == split(data, limit=7)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(texts)
 def test_no_line_holds_what_is_unsafe(data):

@@ -247,6 +247,10 @@ def test_names_are_taken_literally(name):
     ("name", "problem"),
     [
         ("", "empty"),
+        ("_base", "reserved for xcore's own"),
+        ("gateway", "reserved for xcore's own"),
+        ("supervisor", "reserved for xcore's own"),
+        ("guard", "reserved for xcore's own"),
         (".", "starts with"),
         ("..", "starts with"),
         (".hidden", r"starts with '\.'"),

@@ -82,27 +82,28 @@ def test_a_child_gets_nothing_but_what_its_spec_says(folder, monkeypatch):
 
 
 @process
-def test_a_spec_can_pass_descriptors_and_limit_their_number(folder):
-    """The listening socket is inherited by gateways; open_files is a limit of the manifest."""
+def test_a_spec_can_pass_descriptors(folder):
+    """The listening socket is inherited by gateways."""
     end, other = os.pipe()
-    spec = nasty_spec(folder, "shows_itself.py", pass_fds=(end,), limits=Limits(open_files=123))
-    started = spawn(spec, "a1", "nonce", folder)
+    started = spawn(nasty_spec(folder, "shows_itself.py", pass_fds=(end,)), "a1", "nonce", folder)
     seen = json.loads(read_line(started))
     os.close(end)
     os.close(other)
     assert reap(started) == 0
     assert seen["fds"] == [0, 1, 2, end]
-    assert seen["open_files"] == 123
 
 
 @process
-def test_a_limit_above_our_own_is_brought_down_to_it(folder):
-    """Only root may raise a hard limit, and a manifest asks for what it likes."""
+def test_open_files_are_limited_but_never_above_our_own_limit(folder):
+    """A manifest asks for what it likes, and only root may raise a hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    started = spawn(nasty_spec(folder, "shows_itself.py", limits=Limits(open_files=hard + 1)), "a1", "nonce", folder)
-    seen = json.loads(read_line(started))
-    assert reap(started) == 0
-    assert seen["open_files"] == hard
+    for asked, given in [(123, (123, 123)), (hard + 1, (hard, hard)), (0, resource.getrlimit(resource.RLIMIT_NOFILE))]:
+        spec = nasty_spec(folder, "ignores_sigterm.py", limits=Limits(open_files=asked))
+        started = spawn(spec, "a1", "nonce", folder)
+        limits = resource.prlimit(started.pid, resource.RLIMIT_NOFILE)
+        started.signal_group(signal.SIGKILL)
+        reap(started)
+        assert limits == given
 
 
 @process

@@ -1,0 +1,122 @@
+"""Plugins with everything around them: real processes, prepared as the test says, gateways that acknowledge at once."""
+
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+from plugin_runtime.protocol import RoutingAck, RoutingSnapshot
+from supervisor.config.source import load
+from supervisor.gateways import Gateways
+from supervisor.log_files import LogFiles
+from supervisor.plugin import PluginServices
+from supervisor.plugins import Plugins
+from supervisor.prefixes import Claims
+from tests.fakes.builds import ScriptedPreparation
+from tests.fakes.gateway_children import FakeGatewayChild
+from tests.fakes.process_table import process_table
+from tests.fakes.processes import state_folder
+from tests.fakes.waiting import until
+
+
+class AcknowledgingGateway(FakeGatewayChild):
+    """Routes by every snapshot as soon as it comes."""
+
+    def __init__(self, gateways):
+        super().__init__()
+        self._gateways = gateways
+
+    def send(self, message, request_id=0):
+        super().send(message, request_id)
+        if isinstance(message, RoutingSnapshot):
+            self.says(self._gateways, RoutingAck(message.version))
+
+    def route(self, plugin):
+        """As of the last snapshot; None where there is none."""
+        routes = self.of(RoutingSnapshot)[-1].routes
+        return next((route for route in routes if route.plugin == plugin), None)
+
+
+class FakeRepository:
+    """Rows by name; ``registered`` keeps what discovery found."""
+
+    def __init__(self):
+        self.rows = []
+        self.registered = []
+        self.error = None
+
+    def knows(self, name, prefix="", *, active=True):
+        self.rows.append(SimpleNamespace(name=name, api_prefix=prefix, active=active))
+
+    async def get_all(self):
+        return self.rows
+
+    async def register(self, facts):
+        if self.error:
+            raise self.error
+        self.registered.append(facts)
+
+
+class FakeExits:
+    async def last_exit(self, name):
+        return None
+
+
+class PluginScene:
+    """Make folders with ``add``, then ``discover``."""
+
+    def __init__(self, root, table):
+        self.root = root
+        self.table = table
+        self.directory = root / "plugins"
+        self.directory.mkdir(exist_ok=True)
+        (root / "config.json").write_text('{"supervisor": {"restart": {"delay": 0.05, "limit": 3}, "adopt_grace": 3}}')
+        self.preparation = ScriptedPreparation()
+        self.repository = FakeRepository()
+        self.gateways = Gateways(dict, None, lambda: None, lambda _: None)
+        self.exits = []
+        self.latest = {}
+        self.services = PluginServices(
+            configuration=load(root / "config.json", {}),
+            around=table.around,
+            tree=table.tree,
+            preparation=self.preparation,
+            claims=Claims(),
+            gateways=self.gateways,
+            repository=self.repository,
+            resources=SimpleNamespace(sample_soon=lambda: None, latest=self.latest.get),
+            recorded=self.exits.append,
+            changed=lambda: None,
+            released=lambda: self.plugins.retry_refused(),  # noqa: PLW0108 - made after this
+        )
+        self.plugins = Plugins(self.directory, self.services, LogFiles(table.folder.logs), FakeExits())
+        self.gateway = AcknowledgingGateway(self.gateways)
+        self.gateways.connected(self.gateway)
+
+    def add(self, name, description=None, steps=None, **keys):
+        """A folder, and how it is to be prepared."""
+        self.preparation.plan(self.root, name, description, steps, **keys)
+
+    def add_broken(self, name, error):
+        (self.directory / name).mkdir()
+        self.preparation.plans[name] = error
+
+    async def discover(self):
+        await self.plugins.discover()
+        await self.plugins.settled()
+
+    def state(self, name):
+        return self.plugins.named(name).state.value
+
+    async def reaches(self, name, state):
+        await until(lambda: self.state(name) == state, f"{name} is {state}, not {self.state(name)}")
+        return self.plugins.named(name)
+
+
+@asynccontextmanager
+async def plugin_scene(root):
+    async with process_table(state_folder(root)) as table:
+        scene = PluginScene(root, table)
+        try:
+            yield scene
+        finally:
+            await scene.plugins.close()
+            await scene.gateways.close()

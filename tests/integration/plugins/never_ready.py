@@ -1,0 +1,17 @@
+"""An ASGI app whose start-up does not end, and a grandchild that waits with it."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+DATA = Path(os.environ["XCORE_DATA_DIR"])
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(3600)"])
+        with (DATA / "grandchildren").open("a") as file:
+            file.write(f"{child.pid}\n")
+        await asyncio.Event().wait()

@@ -1,0 +1,232 @@
+"""Workers that die: who notices, what is kept of it, and what their callers see."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.integration.project import Project, is_alive
+
+pytestmark = [pytest.mark.process, pytest.mark.environment, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def system(shared_project: Project) -> Iterator[Project]:
+    shared_project.add_app("bench", "workbench")
+    shared_project.add_app("neighbour", "workbench")
+    shared_project.add_app("once", "workbench", restart="on-failure")
+    return shared_project.up()
+
+
+@pytest.fixture(autouse=True)
+def _well_again(system):
+    """Each test begins with a worker that serves and that the supervisor knows: not with one that was just killed."""
+    system.wait_until(lambda: system.http.get("/bench/pid").json() == system.pid("bench"), "the worker serves")
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def wait_for_exit(system: Project, name: str, pid: int):
+    """The record of this process's death; the database gets it a moment after the fact."""
+
+    def recorded():
+        return next((record for record in system.exits(name) if record["pid"] == pid), None)
+
+    return system.wait_until(recorded, f"the exit of {name} (pid {pid}) is recorded")
+
+
+def test_a_killed_worker_comes_back_as_another_process(system):
+    """kill -9 of the only worker: the next request is answered by its successor, after waiting at most."""
+    before = system.http.get("/bench/pid").json()
+
+    kill(before)
+
+    assert system.http.get("/bench/pid").raise_for_status().json() != before
+
+
+def test_the_exit_record_says_what_killed_it_and_what_it_printed_last(system):
+    """An operator reads afterwards what happened: signal 9, no exit code, the last lines."""
+    system.http.get("/bench/say", params={"text": "last words"})
+    pid = system.pid("bench")
+
+    kill(pid)
+
+    record = wait_for_exit(system, "bench", pid)
+    assert (record["cause"], record["signal"], record["exit_code"]) == ("signal", 9, None)
+    assert (record["instance"], record["kind"]) == ("bench.1", "worker")
+    assert any("last words" in line for line in record["log_tail"])
+    assert record["uptime"] > 0
+    assert abs(record["time"] - time.time()) < 60
+    assert system.plugin("bench")["last_exit"]["id"] == record["id"]
+
+
+def test_no_get_fails_while_the_only_worker_is_killed(system):
+    """Idempotent requests around a death wait, whether they were under way or came after it."""
+    done, failures = threading.Event(), []
+
+    def get_on_and_on():
+        count = 0
+        with system.client() as client:
+            while not done.is_set():
+                response = client.get("/bench/pid")
+                count += 1
+                if response.status_code != 200:
+                    failures.append(response.text)
+        return count
+
+    with ThreadPoolExecutor(8) as pool:
+        counts = [pool.submit(get_on_and_on) for _ in range(8)]
+        for _ in range(3):
+            pid = system.pid("bench")
+            kill(pid)
+            system.wait_until(lambda p=pid: system.pid("bench") not in {None, p}, "another worker is there")
+            system.wait_for_state("bench", "running")
+        done.set()
+    assert failures == []
+    assert sum(count.result() for count in counts) >= 50
+
+
+def test_a_waiting_get_is_sent_again_to_the_next_worker(system):
+    """A GET whose worker died before it answered is answered by the next one."""
+    marker = system.data("bench") / "slow"
+    marker.unlink(missing_ok=True)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(system.http.get, "/bench/slow", params={"seconds": "0.5"})
+        system.wait_until(marker.exists, "the request is under way")
+        kill(system.pid("bench"))
+        assert answer.result().json() == "slept"
+
+
+def test_a_neighbour_notices_nothing(system):
+    """Another plugin goes on in the same process."""
+    neighbour = system.http.get("/neighbour/pid").json()
+    before = system.pid("bench")
+    kill(before)
+    assert system.http.get("/neighbour/pid").json() == neighbour
+    system.wait_until(lambda: system.pid("bench") not in {None, before}, "the worker is back")
+    assert system.http.get("/neighbour/pid").json() == neighbour
+    assert system.plugin("neighbour")["instances"][0]["restarts"] == 0
+
+
+def test_a_delivered_post_is_never_delivered_twice(system):
+    """Its worker dies before it answers: 502 that names the plugin, within a second, and exactly one delivery."""
+    deliveries = system.data("bench") / "record"
+    deliveries.unlink(missing_ok=True)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(system.http.post, "/bench/record", content=b"once")
+        system.wait_until(deliveries.exists, "the request is delivered")
+        killed = time.monotonic()
+        kill(system.pid("bench"))
+        response = answer.result()
+        assert time.monotonic() - killed < 1
+    assert response.status_code == 502
+    error = response.json()
+    assert (error["type"], error["extension"]["plugin"]) == ("PluginDied", "bench")
+    assert "bench" in error["message"]
+    system.wait_for_state("bench", "running")
+    assert system.http.get("/bench/pid").status_code == 200
+    assert deliveries.read_text() == "came\n"
+
+
+def test_a_response_that_was_cut_off_looks_cut_off(system):
+    """Killed in mid-response: the client must never take the half for the whole."""
+    with system.http.stream("GET", "/bench/half") as response:
+        parts = response.iter_raw()
+        assert next(parts) == b"the first half"
+        kill(system.pid("bench"))
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(parts)
+
+
+def test_a_chunked_response_that_was_cut_off_has_no_last_chunk(system):
+    """What goes over the wire, for clients that look less closely than httpx."""
+    address = urlsplit(system.url)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        connection.sendall(b"GET /bench/half HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = b""
+        while b"the first half" not in received:
+            received += connection.recv(65536)
+        kill(system.pid("bench"))
+        while data := connection.recv(65536):
+            received += data
+    assert b"transfer-encoding: chunked" in received.lower()
+    assert not received.endswith(b"0\r\n\r\n")
+
+
+def test_a_worker_that_ends_by_itself_is_recorded_as_finished_and_restarted(system):
+    """Policy ``always``: exit code 0 is no reason to stay away."""
+    pid = system.pid("bench")
+    assert system.http.post("/bench/leave", params={"code": "0"}).status_code == 502
+
+    record = wait_for_exit(system, "bench", pid)
+
+    assert (record["cause"], record["exit_code"], record["signal"]) == ("finished", 0, None)
+    system.wait_for_state("bench", "running")
+
+
+def test_a_worker_that_exits_with_a_code_is_recorded_as_crashed(system):
+    """The code is the plugin's own and is shown."""
+    pid = system.pid("bench")
+    system.http.post("/bench/leave", params={"code": "3"})
+    record = wait_for_exit(system, "bench", pid)
+    assert (record["cause"], record["exit_code"]) == ("crash", 3)
+
+
+def test_policy_on_failure_lets_a_finished_worker_rest(system):
+    """``restart = "on-failure"``: ended with 0, it stays down, and its callers are told at once."""
+    pid = system.pid("once")
+    system.http.post("/once/leave", params={"code": "0"})
+    record = wait_for_exit(system, "once", pid)
+    assert record["cause"] == "finished"
+    system.wait_for_state("once", "exited")
+    assert system.http.get("/once/pid").status_code == 503
+    assert system.admin.post("/admin/plugins/once/restart", params={"wait": 30}).status_code == 202
+    assert system.http.get("/once/pid").json() not in {None, pid}
+
+
+def test_an_error_of_the_app_is_answered_and_kills_nobody(system):
+    """An exception in the app: 500 as from any server, the traceback in the plugin's log only, the same process."""
+    pid = system.pid("bench")
+    response = system.http.get("/bench/raise")
+    assert response.status_code == 500
+    assert response.text == "Internal Server Error"
+    system.wait_until(lambda: "RuntimeError: as it was told to" in system.plugin_log("bench"), "the traceback")
+    assert system.http.get("/bench/pid").json() == pid
+
+
+def test_grandchildren_die_with_their_worker(system):
+    """Those of its group at once; a daemon that left group, session and parents, within a second of that."""
+    child, daemon = system.http.post("/bench/grandchildren").raise_for_status().json()
+    assert is_alive(child)
+    kill(system.pid("bench"))
+    system.wait_until(lambda: not is_alive(child) and not is_alive(daemon), "the grandchildren are gone", within=1.5)
+
+
+def test_deaths_cost_the_supervisor_no_descriptors_and_leave_no_zombies(system):
+    """A plugin may crash for months: nothing is left of each death but its record."""
+    supervisor = Path(f"/proc/{system.process.pid}")
+
+    def crash_once():
+        pid = system.pid("bench")
+        kill(pid)
+        wait_for_exit(system, "bench", pid)
+        system.wait_for_state("bench", "running")
+
+    crash_once()
+    before = len(list((supervisor / "fd").iterdir()))
+    for _ in range(5):
+        crash_once()
+    system.wait_until(lambda: len(list((supervisor / "fd").iterdir())) <= before, "its descriptors are closed")
+    children = (supervisor / "task" / str(system.process.pid) / "children").read_text().split()
+    assert all(is_alive(int(pid)) for pid in children)
+    assert len(list((system.state / "run").glob("*.out"))) == len(children)

@@ -1,0 +1,230 @@
+"""Commands against a supervisor on this machine: what is asked, what is printed, how it ends."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plugin_runtime.protocol import Error
+
+INSTANCE = {
+    "id": "hello.1",
+    "pid": 42,
+    "state": "running",
+    "uptime": 3725.0,
+    "restarts": 2,
+    "cpu_percent": 1.26,
+    "memory_mb": None,
+    "in_flight": 0,
+    "requests": 9,
+}
+PLUGIN = {
+    "name": "hello",
+    "title": "Hello",
+    "version": "1.0",
+    "author": "Ada",
+    "prefix": "/app/hello",
+    "tags": [],
+    "trigger": 1,
+    "active": True,
+    "state": "running",
+    "generation": "abc",
+    "wanted": 2,
+    "instances": [INSTANCE],
+    "last_exit": None,
+    "error": None,
+}
+BROKEN = {
+    **PLUGIN,
+    "name": "broken",
+    "prefix": "",
+    "state": "failed",
+    "instances": [],
+    "last_exit": {"instance": "broken.1", "cause": "crash", "uptime": 0.5},
+    "error": {
+        "phase": "import",
+        "message": "no module named \x1b[31mflask\nreally",
+        "hint": "add it",
+        "location": "run.py:1",
+        "log_tail": ["Traceback"],
+    },
+}
+TOKEN = {"id": "t1", "name": "ci", "role": "admin", "created": 0.0, "expires": None, "last_used": None}
+STATUS = {
+    "status": "ok",
+    "pid": 7,
+    "uptime": 65.0,
+    "version": "0.1.0",
+    "url": "http://127.0.0.1:8082",
+    "state_dir": "x",
+    "plugins": [PLUGIN],
+}
+
+
+def test_without_a_supervisor_every_question_ends_with_3(xcore):
+    """And says how to start one; also where a dead one left its socket."""
+    for arguments in (["status"], ["down"], ["plugin", "list"], ["token", "list"], ["status", "--json"]):
+        outcome = xcore(*arguments)
+        assert (outcome.code, outcome.out) == (3, "")
+        assert "no supervisor answers on" in outcome.err
+        assert "start it with 'xcore up'" in outcome.err
+
+
+def test_wrong_use_ends_with_2(xcore):
+    """Unknown commands and options, missing arguments."""
+    for arguments in (["statuss"], ["status", "--jsn"], ["plugin", "show"], ["token", "create", "--name", "x"]):
+        assert xcore(*arguments).code == 2
+
+
+def test_a_broken_configuration_ends_with_1_and_one_line(xcore, project):
+    """The file, the key and the problem."""
+    (project / "config.json").write_text('{"gateway": {"prt": 1}}')
+    outcome = xcore("status")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (1, "", 1)
+    assert "config.json: gateway.prt" in outcome.err
+
+
+def test_an_error_of_the_supervisors_ends_with_1_and_its_message(xcore, supervisor):
+    """An unknown name, for one."""
+    supervisor.answers["plugins.show"] = Error("UnknownName", "no plugin named 'x'; known: hello", {}, 404)
+    outcome = xcore("plugin", "show", "x", "--json")
+    assert outcome == (1, "", "xcore: no plugin named 'x'; known: hello\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "operation", "value"),
+    [
+        (["status"], "system.status", STATUS),
+        (["plugin", "list"], "plugins.list", [PLUGIN, BROKEN]),
+        (["plugin", "show", "hello"], "plugins.show", PLUGIN),
+        (["plugin", "restart", "hello"], "plugins.restart", PLUGIN),
+        (["plugin", "logs", "hello"], "plugins.logs", ["one", "two"]),
+        (["token", "list"], "tokens.list", [TOKEN]),
+        (["token", "create", "--role", "admin", "--name", "ci"], "tokens.create", {"token": "secret", **TOKEN}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) and isinstance(value[0], str) else "",
+)
+def test_with_json_stdout_is_one_document(xcore, supervisor, arguments, operation, value):
+    """Just what the operation returned, and nothing on stderr."""
+    supervisor.answers[operation] = value
+    outcome = xcore(*arguments, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert json.loads(outcome.out) == value
+
+
+def test_plugins_are_a_table_without_colours_where_there_is_no_terminal(xcore, supervisor):
+    """Aligned, one line each; what plugins say cannot move the cursor."""
+    supervisor.answers["plugins.list"] = [PLUGIN, BROKEN]
+    assert xcore("plugin", "list").out.splitlines() == [
+        "NAME    STATE    READY  PREFIX      VERSION  ERROR",
+        "hello   running  1/2    /app/hello  1.0",
+        "broken  failed   0/2    -           1.0      no module named \\x1b[31mflask\\nreally",
+    ]
+
+
+def test_a_plugin_is_shown_with_its_instances(xcore, supervisor):
+    """What is not known is a dash."""
+    supervisor.answers["plugins.show"] = PLUGIN
+    lines = xcore("plugin", "show", "hello").out.splitlines()
+    assert lines[:2] == ["name:       hello", "title:      Hello"]
+    assert lines[-1].split() == ["hello.1", "42", "running", "1", "h", "2", "min", "2", "1.3", "-", "0", "9"]
+
+
+def test_a_broken_plugin_is_shown_with_what_to_do(xcore, supervisor):
+    """Phase, message, hint, place and last lines."""
+    supervisor.answers["plugins.show"] = BROKEN
+    outcome = xcore("plugin", "show", "broken")
+    assert "error:      import: no module named \\x1b[31mflask\\nreally\n" in outcome.out
+    assert "            add it\n            run.py:1\n            Traceback\n" in outcome.out
+    assert "last exit:  broken.1: crash after 0.5 s\n" in outcome.out
+    assert outcome.err == "It has no instances.\n"
+
+
+def test_nothing_to_list_is_said_on_stderr(xcore, supervisor):
+    """So that a script sees no lines."""
+    supervisor.answers["plugins.list"] = []
+    assert xcore("plugin", "list") == (0, "", "There are no plugins yet.\n")
+
+
+def test_status_says_where_it_runs(xcore, supervisor):
+    """The first line is the answer."""
+    supervisor.answers["system.status"] = STATUS
+    lines = xcore("status").out.splitlines()
+    assert lines[0] == "ok: pid 7, up 1 min 5 s, http://127.0.0.1:8082"
+    assert lines[-1].startswith("hello")
+
+
+def test_restart_waits_as_long_as_it_is_told(xcore, supervisor):
+    """The supervisor's wait, not a poll of ours."""
+    supervisor.answers["plugins.restart"] = PLUGIN
+    assert xcore("plugin", "restart", "hello", "--wait", "5").code == 0
+    assert supervisor.arguments_of("plugins.restart") == {"name": "hello", "wait": 5.0}
+    assert supervisor.calls[0].actor == "operator"
+
+
+def test_logs_are_printed_as_they_are(xcore, supervisor):
+    """Lines only, as many as asked for."""
+    supervisor.answers["plugins.logs"] = ["one", "two"]
+    assert xcore("plugin", "logs", "hello", "-n", "2").out == "one\ntwo\n"
+    assert supervisor.arguments_of("plugins.logs") == {"name": "hello", "tail": 2}
+
+
+def test_a_token_is_printed_bare(xcore, supervisor):
+    """For $(...); its life time is in days."""
+    supervisor.answers["tokens.create"] = {"token": "secret", **TOKEN}
+    assert xcore("token", "create", "--role", "admin", "--name", "ci", "--expires", "3").out == "secret\n"
+    assert supervisor.arguments_of("tokens.create") == {"name": "ci", "role": "admin", "expires_days": 3}
+
+
+def test_revoke_takes_a_name_or_an_id(xcore, supervisor):
+    """And says nothing, unless asked for JSON."""
+    supervisor.answers["tokens.revoke"] = None
+    assert xcore("token", "revoke", "ci") == (0, "", "")
+    assert json.loads(xcore("token", "revoke", "ci", "--json").out) == {"revoked": "ci"}
+    assert supervisor.arguments_of("tokens.revoke") == {"id": "ci"}
+
+
+@pytest.mark.process
+def test_down_waits_until_the_process_is_gone(xcore, supervisor):
+    """A zombie counts as gone: whoever started the supervisor may be slow to reap it."""
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE) as process:
+        supervisor.answers["system.stop"] = {"pid": process.pid}
+        outcome = xcore("down", "--wait", "0.1")
+        assert (outcome.code, outcome.out) == (1, "")
+        assert f"the supervisor (pid {process.pid}) is still stopping after 0.1 s" in outcome.err
+        process.stdin.close()
+        outcome = xcore("down", "--json", "--wait", "20")
+        assert json.loads(outcome.out) == {"pid": process.pid, "stopped": True}
+
+
+def test_init_makes_a_project_and_changes_nothing_that_is_there(xcore, project):
+    """A second time, it makes nothing."""
+    outcome = xcore("init", "new", "--json")
+    assert json.loads(outcome.out)["made"] == ["new/config.json", "new/.gitignore", "new/plugins/hello/run.py"]
+    assert xcore("config", "check", "--config", "new/config.json").code == 0
+    compile((project / "new/plugins/hello/run.py").read_text(), "run.py", "exec")
+    (project / "new/config.json").write_text('{"gateway": {"port": 1}}')
+    (project / "new/plugins/hello/run.py").unlink()
+    assert json.loads(xcore("init", "new", "--json").out)["made"] == []
+    assert "port" in (project / "new/config.json").read_text()
+    assert xcore("init", "new").out == "Run it: cd new && xcore up\n"
+
+
+def test_init_in_an_impossible_place_is_one_error(xcore, project):
+    """A file in the way."""
+    outcome = xcore("init", "config.json/x")
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+    assert "cannot make a project in config.json/x" in outcome.err
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_the_installed_command_is_this_one(project):
+    """A real process: the exit code arrives, and stderr has one sentence."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("xcore"), "status"], capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("xcore: no supervisor answers on")

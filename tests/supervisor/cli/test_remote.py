@@ -1,0 +1,155 @@
+"""Operations over HTTP, against a real server on loopback."""
+
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from supervisor.cli.remote import _ROUTES, UnreachableError, call
+from supervisor.errors import XcoreError
+
+pytestmark = pytest.mark.slow
+
+
+class Gateway(ThreadingHTTPServer):
+    """Answers everything with ``answer`` (status, body), and keeps the requests."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answer = (200, b"{}")
+        self.requests = []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.requests.append((self.command, self.path, self.headers.get("authorization"), body))
+        status, answer = self.server.answer
+        self.send_response(status)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_POST = do_DELETE = do_GET  # noqa: N815 - names of http.server
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def gateway():
+    with Gateway() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.fixture
+def remote(xcore, gateway, monkeypatch):
+    """Run a command with --url and a token."""
+    monkeypatch.setenv("XCORE_TOKEN", "secret")
+
+    def remote(*arguments):
+        return xcore(*arguments, "--url", gateway.url)
+
+    return remote
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "method", "path", "body"),
+    [
+        ("plugins.show", {"name": "my shop/x"}, "GET", "/admin/plugins/my%20shop%2Fx", b""),
+        ("plugins.restart", {"name": "shop", "wait": 5.0}, "POST", "/admin/plugins/shop/restart?wait=5.0", b""),
+        ("plugins.logs", {"name": "shop", "tail": 7}, "GET", "/admin/plugins/shop/logs?tail=7", b""),
+        ("exits.list", {"name": None, "limit": 3}, "GET", "/admin/exits?limit=3", b""),
+        ("tokens.create", {"name": "ci", "role": "admin"}, "POST", "/admin/tokens", b'{"name":"ci","role":"admin"}'),
+        ("tokens.revoke", {"id": "ci"}, "DELETE", "/admin/tokens/ci", b""),
+    ],
+)
+def test_each_operation_is_a_route(gateway, operation, arguments, method, path, body):
+    """Names in the path are quoted; the token travels in a header, never in the URL."""
+    call(f"{gateway.url}/", "secret", operation, 5.0, arguments)
+    assert gateway.requests == [(method, path, "Bearer secret", body)]
+
+
+def test_without_a_token_no_header_is_sent(gateway):
+    """/health is open."""
+    call(gateway.url, "", "system.status", 5.0, {})
+    assert gateway.requests[0][2] is None
+
+
+def test_the_routes_are_those_of_the_gateway():
+    """Both sides of the table: what the CLI asks for is there."""
+    from gateway.admin import create_admin
+    from tests.fakes.backend import FakeSupervisor
+
+    documented = create_admin(FakeSupervisor().backend).openapi()["paths"]
+    paths = {re.sub(r"\{\w+\}", "{}", path): methods for path, methods in documented.items()}
+    for method, path in _ROUTES.values():
+        assert method.lower() in paths.get(re.sub(r"\{\w+\}", "{}", path), {}), f"{method} {path}"
+
+
+def test_an_error_model_is_an_error_with_its_message(remote, gateway):
+    """Exit code 1."""
+    gateway.answer = (404, json.dumps({"type": "UnknownName", "message": "no plugin named 'x'"}).encode())
+    assert remote("plugin", "show", "x") == (1, "", "xcore: no plugin named 'x'\n")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, b"<html>hello</html>"),
+        (502, b"<html>bad gateway</html>"),
+        (401, b'{"detail": "no"}'),
+        (307, b""),
+        (200, b'"x"'),
+    ],
+)
+def test_whatever_else_answers_there_is_not_xcore(remote, gateway, answer):
+    """A proxy in between, another service: one sentence, no traceback, nothing printed as if it were an answer."""
+    gateway.answer = answer
+    outcome = remote("plugin", "list")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert f"answered {answer[0]}, but not as xcore does" in outcome.err
+
+
+def test_health_that_is_down_is_an_answer(remote, gateway):
+    """503 with a body that says so."""
+    body = {"status": "down", "plugins": {"hello": {"state": "running", "ready": 1, "wanted": 1, "restarts": 0}}}
+    gateway.answer = (503, json.dumps(body).encode())
+    outcome = remote("status")
+    assert (outcome.code, outcome.out) == (0, f"{gateway.url}: down\nhello: running, 1 of 1 ready\n")
+    assert json.loads(remote("status", "--json").out) == body
+
+
+def test_nobody_there_is_exit_code_3(xcore):
+    """As on this machine; the address is named."""
+    with Gateway() as server:
+        url = server.url
+    outcome = xcore("status", "--url", url)
+    assert (outcome.code, outcome.out) == (3, "")
+    assert f"cannot reach {url}" in outcome.err
+    with pytest.raises(UnreachableError):
+        call(url, "", "system.status", 5.0, {})
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://host", "http://127.0.0.1:port", ""])
+def test_an_address_that_is_none_is_a_sentence(url):
+    """Whatever httpx calls it."""
+    with pytest.raises(XcoreError, match="cannot ask"):
+        call(url, "", "system.status", 5.0, {})
+
+
+def test_some_things_can_only_be_asked_on_the_machine_itself(gateway):
+    """Stopping everything, for one."""
+    with pytest.raises(XcoreError, match=r"system\.stop can only be asked for on the machine itself; leave --url out"):
+        call(gateway.url, "secret", "system.stop", 5.0, {})
+    assert gateway.requests == []

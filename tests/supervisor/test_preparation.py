@@ -1,0 +1,156 @@
+"""The steps of a plugin's preparation: each fails with its phase, and none is done twice for the same content."""
+
+import asyncio
+import json
+import os
+
+import pytest
+
+from plugin_runtime.protocol import Description, Failed
+from supervisor.config.source import load
+from supervisor.environments.runtime import GuestPackages
+from supervisor.errors import EnvironmentBuildError
+from supervisor.generations import Generations
+from supervisor.preparation import Preparation, PreparationError
+from supervisor.validation import Finding
+from tests.fakes.builds import INTERPRETER, ThisEnvironment
+
+
+class Steps:
+    """Installer, runtime and validator in one."""
+
+    def __init__(self, root):
+        self.root = root
+        self.error = None
+        self.finding = Finding(Description(title="Hello"))
+        self.validated = []
+
+    async def ensure(self, *arguments):
+        if self.error:
+            raise self.error
+        if arguments[0] is INTERPRETER:
+            return GuestPackages(self.root, optional=True)
+        return ThisEnvironment(self.root, "fingerprint", INTERPRETER)
+
+    async def validate(self, build):
+        self.validated.append(build)
+        return self.finding
+
+
+class Scene:
+    def __init__(self, root):
+        self.root = root
+        self.folder = root / "plugins" / "hello"
+        self.folder.mkdir(parents=True)
+        (self.folder / "run.py").write_text("x = 1")
+        (root / "config.json").write_text(json.dumps({"plugins": {"hello": {"max_in_flight": 9}}}))
+        self.steps = Steps(root)
+
+    def prepare(self):
+        async def main():
+            configuration = load(self.root / "config.json", {})
+            generations = Generations(self.root / "generations")
+            preparation = Preparation(configuration, self.steps, self.steps, generations, self.steps)
+            manifest = await preparation.read_manifest("hello", self.folder)
+            return await preparation.prepare(manifest, self.folder, lambda _: None)
+
+        return asyncio.run(main())
+
+    def error(self):
+        with pytest.raises(PreparationError) as caught:
+            self.prepare()
+        return caught.value.error
+
+
+@pytest.fixture
+def at(tmp_path):
+    return Scene(tmp_path)
+
+
+def test_all_that_a_worker_needs_is_put_together(at, monkeypatch):
+    """Manifest with the overrides of config.json, a copy of the code, an environment of variables of its own."""
+    monkeypatch.setenv("DATABASE_PASSWORD", "ours")
+    (at.folder / ".env").write_text("\ufeffMODE=fast\nEMPTY\nQUOTED='a b'\n", encoding="utf-8")
+    prepared = at.prepare()
+    build = prepared.build
+    assert prepared.description.title == "Hello"
+    assert build.manifest.max_in_flight == 9
+    assert (build.generation.source / "run.py").read_text() == "x = 1"
+    assert (build.variables["MODE"], build.variables["QUOTED"]) == ("fast", "a b")
+    assert not {"DATABASE_PASSWORD", "EMPTY"} & build.variables.keys()
+    assert build.variables["XCORE_DATA_DIR"] == str(at.root / ".xcore" / "data" / "hello")
+    assert (at.root / ".xcore" / "data" / "hello").is_dir()
+
+
+def test_content_that_was_found_good_is_not_imported_again(at):
+    """A start of an unchanged system runs no validator; a change does."""
+    first = at.prepare()
+    second = at.prepare()
+    assert (len(at.steps.validated), second.description) == (1, first.description)
+    assert second.build.generation.hash == first.build.generation.hash
+    (at.folder / "run.py").write_text("x = 2")
+    third = at.prepare()
+    assert len(at.steps.validated) == 2
+    assert third.build.generation.hash != first.build.generation.hash
+
+
+def test_content_that_was_found_bad_is_looked_at_again(at):
+    """What was missing may be there now."""
+    errors = [
+        Failed("import", "ImportError", "no flask", "add it", "Traceback", "run.py:1"),
+        Failed("import", "E", "no x"),
+    ]
+    at.steps.finding = Finding(Description(errors=errors), ["last line"])
+    error = at.error()
+    assert (error.phase, error.type, error.message, error.hint) == ("import", "ImportError", "no flask; no x", "add it")
+    assert (error.location, error.traceback, error.log_tail) == ("run.py:1", "Traceback", ["last line"])
+    at.steps.finding = Finding(Description(title="Healed"))
+    assert at.prepare().description.title == "Healed"
+
+
+def test_a_failed_installer_shows_its_last_lines(at):
+    """Row 47."""
+    at.steps.error = EnvironmentBuildError("hello", "no such package", log_tail=["a", "b"], hint="check its name")
+    error = at.error()
+    assert (error.phase, error.type, error.hint, error.log_tail) == (
+        "environment",
+        "EnvironmentBuild",
+        "check its name",
+        ["a", "b"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"[tool.xcore", "not valid TOML"),
+        (b"name = '\xff'", "pyproject.toml: is not UTF-8 (line 1)"),
+        (b"[tool.xcore]\nprefx = '/x'", "prefx"),
+        (b"#" * (1024 * 1024 + 1), "pyproject.toml: is larger than 1048576 bytes"),
+    ],
+    ids=["syntax", "encoding", "unknown key", "huge"],
+)
+def test_a_manifest_that_is_none_fails_in_its_phase(at, content, problem):
+    """With the place; nothing is installed for it."""
+    (at.folder / "pyproject.toml").write_bytes(content)
+    at.steps.error = AssertionError("nothing is to be installed")
+    error = at.error()
+    assert (error.phase, error.type) == ("manifest", "PluginInvalid")
+    assert problem in error.message
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", ".env"])
+def test_a_fifo_in_the_place_of_a_file_does_not_hold_up_the_start(at, name):
+    """Row 43: it would wait for a writer for ever."""
+    os.mkfifo(at.folder / name)
+    error = at.error()
+    assert error.message.endswith(f"{name}: is a FIFO, not a regular file")
+
+
+def test_the_operating_systems_no_is_an_error_of_the_plugin(at):
+    """Here: its data folder cannot be made, since a file is in the way."""
+    (at.root / ".xcore").mkdir()
+    (at.root / ".xcore" / "data").touch()
+    error = at.error()
+    assert (error.phase, error.type) == ("environment", "NotADirectoryError")
+    assert error.message.endswith("/data/hello: Not a directory")
