@@ -1,5 +1,6 @@
 """Start a gateway: ``python -m gateway``, by the supervisor, which says over the control channel what to do."""
 
+import faulthandler
 import gc
 import logging
 import os
@@ -11,7 +12,7 @@ from gateway.app import Gateway
 from gateway.control import ControlAddress
 from gateway.errors import HandshakeRefusedError
 from gateway.server import quiet
-from plugin_runtime.protocol import ExitCode
+from plugin_runtime.protocol import STACKS_SIGNAL, ExitCode
 from plugin_runtime.wire import WireError
 
 logger = logging.getLogger("gateway")
@@ -24,6 +25,8 @@ among them however often it looks."""
 
 def main() -> int:
     """Run one gateway and return its exit code."""
+    # By C code, so that it works in a stuck event loop, too; unregistered, the signal would be death.
+    faulthandler.register(STACKS_SIGNAL)
     _spare_collector()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").addFilter(quiet)
