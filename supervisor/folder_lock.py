@@ -7,6 +7,7 @@ third process has just locked.
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from supervisor.errors import ConfigurationError, StateFolderLockedError
@@ -61,6 +62,19 @@ class FolderLock:
             f"cannot lock the state folder: {error.strerror or error}",
             hint="name a folder on a local disk that this user may write to",
         )
+
+
+def refuse_if_locked(path: Path) -> None:
+    """Look at the lock file without taking it; for who wants to know before it does anything that takes long.
+
+    Raises:
+        StateFolderLockedError: another process holds the lock.
+    """
+    with suppress(OSError), path.open("rb") as file:  # missing, or unusable: taking it will say so
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StateFolderLockedError(path.parent, _pid_in(file.fileno())) from error
 
 
 def _pid_in(fd: int) -> int | None:

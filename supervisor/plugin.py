@@ -15,6 +15,7 @@ from typing import Any
 from plugin_runtime.protocol import (
     MAX_SCHEMA,
     Cause,
+    Failed,
     PluginSchema,
     PluginState,
     Progress,
@@ -45,9 +46,6 @@ logger = logging.getLogger(__name__)
 
 NEVER_RESENT = frozenset({Cause.HANG.value, Cause.MEMORY_LIMIT.value, Cause.OUT_OF_MEMORY.value})
 """A request may have been the cause of these deaths: sent again, it would kill the next worker too."""
-
-_DOWN = frozenset({State.BACKOFF, State.FAILED, State.EXITED})
-"""There is no process, and perhaps none to come."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,7 @@ class Plugin:
         self._preparing = False
         self._installing = False
         self._links: dict[str, Link] = {}
+        self._failures: dict[str, Failed] = {}
         self._changes = Changes()
         self._lock = asyncio.Lock()
 
@@ -128,12 +127,13 @@ class Plugin:
             await self._bring_up()
 
     async def restart(self, actor: str) -> None:
-        """Replace all instances, one after the other; a plugin of which nothing runs is brought up from the beginning.
+        """Replace all instances, one after the other; a plugin of which none is ready is brought up from the beginning.
 
         Returns when each is ready or has failed.
         """
         async with self._lock:
-            if all(child.state in _DOWN for child in self.instances):
+            if not self.ready:
+                self._preparing = True
                 await self._retire(actor)
                 await self._bring_up()
                 await self._changes.until(lambda: all(_is_replaced(child, None) for child in self.instances))
@@ -142,10 +142,9 @@ class Plugin:
                 await self._replace(child, actor)
 
     async def _retire(self, actor: str) -> None:
-        """Forget instances that do not run: what they are made from may be what somebody has just mended."""
+        """Forget instances that do not serve: what they are made from may be what somebody has just mended."""
         retired, self.instances = self.instances, []
-        for child in retired:
-            await self._services.tree.remove(child, Cause.OPERATOR, actor)
+        await asyncio.gather(*(self._services.tree.remove(child, Cause.OPERATOR, actor) for child in retired))
 
     async def _replace(self, child: Child, actor: str) -> None:
         former = child.incarnation
@@ -274,6 +273,7 @@ class Plugin:
         return wire
 
     def changed(self, child: Child) -> None:
+        self._note_failure(child)
         if child.state is State.RUNNING:
             self._services.resources.sample_soon()
         self._changed()
@@ -306,11 +306,22 @@ class Plugin:
             Path(link.path).unlink(missing_ok=True)
             resend = record.cause not in NEVER_RESENT
             self._services.gateways.tell_death(UpstreamDied(child.spec.id, link.incarnation, record.cause, resend))
-        if child.record.failure is not None:
-            self.error = error_of_failure(child.record.failure, record)
+        failure = self._failures.pop(child.spec.id, None)
+        if failure is not None:
+            self.error = error_of_failure(failure, record)
         self._services.recorded(record)
 
     # --- inside ---
+
+    def _note_failure(self, child: Child) -> None:
+        """Remember why a process could not start; its child forgets it at the next spawn, which may follow at once."""
+        failure = child.record.failure
+        if failure is None:
+            return
+        if child.incarnation is not None:
+            self._failures[child.spec.id] = failure
+        elif self.last_exit is not None:
+            self.error = error_of_failure(failure, self.last_exit)
 
     def _changed(self) -> None:
         if self.ready:

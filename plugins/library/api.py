@@ -32,7 +32,8 @@ def database() -> Iterator[DatabaseSession]:
         yield session
 
 
-Database = Annotated[DatabaseSession, Depends(database)]
+# Of the scope of the function: committed before the response is sent, not after it.
+Database = Annotated[DatabaseSession, Depends(database, scope="function")]
 
 
 def book_or_404(book_id: int, session: Database) -> Book:

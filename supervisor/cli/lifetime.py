@@ -13,6 +13,8 @@ from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, Tar
 from supervisor.cli.output import duration, print_json
 from supervisor.cli.plugins import print_plugins
 from supervisor.errors import XcoreError
+from supervisor.folder_lock import refuse_if_locked
+from supervisor.state_folder import StateFolder
 
 POLL_INTERVAL = 0.05
 """Seconds between two looks whether a supervisor that was asked to stop is gone; there is nobody left to tell us."""
@@ -76,10 +78,13 @@ def init(
 
 def up(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run everything in the foreground, as the supervisor. SIGTERM and ^C stop it in order, a second one hurries."""
-    from supervisor.app import run  # noqa: PLC0415 - the whole supervisor, which no other command needs
-    from supervisor.config.source import load  # noqa: PLC0415
+    from supervisor.config.source import load  # noqa: PLC0415 - pydantic takes a while
 
-    sys.exit(run(load(config, os.environ)))
+    configuration = load(config, os.environ)
+    refuse_if_locked(StateFolder(configuration.state_dir).lock_file)
+    from supervisor.app import run  # noqa: PLC0415 - the whole supervisor, which no other command needs
+
+    sys.exit(run(configuration))
 
 
 def down(

@@ -139,7 +139,7 @@ def test_a_mended_start_up_is_found_by_a_restart(system):
 
 def test_a_plugin_that_is_never_ready_is_killed_as_a_group(project):
     """At ``start_timeout``, recorded as such, and tried again after growing delays."""
-    project.add_app("never", "never_ready", start_timeout=1)
+    project.add_app("never", "never_ready", start_timeout=1, stop_timeout=1)
     project.add_app("well", "workbench")
     project.start()
     project.wait_until(project.gateway_file.exists, "the gateway is announced")
@@ -151,6 +151,38 @@ def test_a_plugin_that_is_never_ready_is_killed_as_a_group(project):
     grandchildren = (project.data("never") / "grandchildren").read_text().split()
     assert not is_alive(int(grandchildren[0]))
     assert project.http.get("/well/pid").status_code == 200
+
+
+def test_the_first_failure_is_shown_while_the_next_start_is_under_way(project):
+    """The first restart follows at once, and may take long: what went wrong is to be read meanwhile."""
+    project.add_code("slow-again", FAILS_ONCE_THEN_WAITS, stop_timeout=1)
+    project.start()
+    project.wait_until(project.gateway_file.exists, "the gateway is announced")
+    error = project.wait_until(lambda: project.plugin("slow-again")["error"], "the error is shown")
+    assert error["phase"] == "lifespan"
+    assert "not this time" in error["message"]
+    project.wait_until((project.data("slow-again") / "again").exists, "the second start is under way")
+    assert project.plugin("slow-again")["state"] == "starting"
+    assert project.plugin("slow-again")["error"] == error
+
+
+FAILS_ONCE_THEN_WAITS = """
+import asyncio
+import os
+from pathlib import Path
+
+ONCE, AGAIN = (Path(os.environ["XCORE_DATA_DIR"]) / name for name in ("once", "again"))
+
+
+async def app(scope, receive, send):
+    await receive()
+    if not ONCE.exists():
+        ONCE.touch()
+        await send({"type": "lifespan.startup.failed", "message": "not this time"})
+        return
+    AGAIN.touch()
+    await asyncio.Event().wait()
+"""
 
 
 def test_a_crash_loop_backs_off_and_ends_as_failed(project):

@@ -62,7 +62,7 @@ def test_a_second_signal_hurries(project):
 
 def test_a_stop_during_the_start_leaves_nothing(project):
     """Between the first process and the first plugin that serves, an order to stop is obeyed as well."""
-    project.add_app("never", "never_ready")
+    project.add_app("never", "never_ready", stop_timeout=1)
     project.start()
     grandchildren = project.data("never") / "grandchildren"
     project.wait_until(lambda: grandchildren.exists() and grandchildren.read_text().endswith("\n"), "it is starting")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from supervisor.errors import ConfigurationError, StateFolderLockedError
-from supervisor.folder_lock import FolderLock
+from supervisor.folder_lock import FolderLock, refuse_if_locked
 from tests.fakes.processes import CHILDREN, command, nothing_left_behind
 
 
@@ -39,6 +39,18 @@ def test_a_second_supervisor_is_told_who_holds_the_folder(path, holder):
         FolderLock(path).acquire()
     assert (caught.value.folder, caught.value.holder) == (path.parent, holder.pid)
     assert path.read_text(encoding="ascii") == f"{holder.pid}\n"
+
+
+@pytest.mark.process
+def test_looking_tells_the_same_and_takes_nothing(path, holder):
+    """``xcore up`` refuses before it has imported all that a supervisor needs."""
+    with pytest.raises(StateFolderLockedError, match=rf"supervisor \(pid {holder.pid}\) runs on it"):
+        refuse_if_locked(path)
+    assert path.read_text(encoding="ascii") == f"{holder.pid}\n"
+    holder.kill()
+    holder.wait()
+    refuse_if_locked(path)
+    refuse_if_locked(path.with_name("missing"))
 
 
 @pytest.mark.process

@@ -1,9 +1,9 @@
-"""An ASGI app whose start-up does not end, and a grandchild that waits with it."""
+"""An ASGI app whose start-up blocks the event loop for ever, and a grandchild that waits with it."""
 
-import asyncio
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 DATA = Path(os.environ["XCORE_DATA_DIR"])
@@ -14,4 +14,4 @@ async def app(scope, receive, send):
         child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(3600)"])
         with (DATA / "grandchildren").open("a") as file:
             file.write(f"{child.pid}\n")
-        await asyncio.Event().wait()
+        time.sleep(3600)
