@@ -10,7 +10,6 @@ import contextlib
 import logging
 import signal
 import socket
-import ssl
 from dataclasses import replace
 from typing import Any
 
@@ -68,7 +67,7 @@ class Gateway:
         settings = await self._channel.open()
         try:
             self._build(settings, options_from(settings.options))
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:  # ssl.SSLError is one
             return await self._fail(settings, error)
         self._install_signals()
         tasks = [

@@ -12,17 +12,18 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from gateway.errors import HandshakeRefusedError, OperationFailedError, SupervisorAwayError
 from plugin_runtime import protocol, wire
+from plugin_runtime.process_facts import peak_memory_kb, start_ticks
 
 logger = logging.getLogger(__name__)
 
 RECONNECT_DELAY = 0.1
 """Seconds between two tries; a restarted supervisor should find us before anybody notices."""
 BEAT_INTERVAL = 1.0
+"""Seconds; a tenth of the shortest silence that has a consequence."""
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds from connecting to Welcome; a supervisor that is that slow is stuck."""
 CALL_TIMEOUT = 30.0
@@ -292,18 +293,3 @@ def _value(answer: protocol.Result | protocol.Error) -> Any:
     if isinstance(answer, protocol.Error):
         raise OperationFailedError(answer.type, answer.message, answer.extension, answer.status)
     return answer.value
-
-
-def start_ticks() -> int:
-    """Return field 22 of our /proc/self/stat, which with the pid names a process for as long as the machine is up."""
-    stat = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace")
-    # The second field is the program's name and may hold blanks and parentheses; the third follows the last ")".
-    return int(stat.rpartition(")")[2].split()[19])
-
-
-def peak_memory_kb() -> int:
-    """Return VmHWM of this process."""
-    for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1])
-    return 0

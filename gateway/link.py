@@ -29,7 +29,7 @@ __all__ = [
 CONNECT_TIMEOUT = 5.0
 """Seconds for connection and handshake; a worker that says it is ready answers in milliseconds."""
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class LinkError(ConnectionError):
@@ -151,7 +151,7 @@ class Link(FrameConnection):
         except FramingError:
             raise
         except Exception:
-            _logger.exception("cannot pass on what worker %r answered", self.instance)
+            logger.exception("Cannot pass on what worker %s answered", self.instance)
             if stream := self._streams.get(number):
                 stream.cancel("the gateway failed")
 

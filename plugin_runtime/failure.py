@@ -126,7 +126,7 @@ class FailureReport:
     def _hint_for_plugins(self, name: str) -> str:
         plugin, _, module = name.partition(".")
         if plugin != self.plugin:
-            return "other plugins are other processes: call them with plugin_runtime.client"
+            return "other plugins are other processes: call them over HTTP, under their prefixes"
         if missing := self._ignored_file(module):
             return f"{missing} exists, but is ignored: see .gitignore and manager.snapshot in config.json"
         return f"make {module.replace('.', '/')}.py in the folder of the plugin, or correct the import"

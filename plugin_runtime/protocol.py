@@ -2,7 +2,7 @@
 
 What belongs here: names and shapes that two processes must agree on, as enums and frozen dataclasses.
 What must not: behaviour, I/O, anything outside the standard library, anything newer than Python 3.9
-(hence ``Optional`` and ``class X(str, Enum)``: the annotations are resolved at run time by framing.py).
+(hence ``Optional`` and ``class X(str, Enum)``: the annotations are resolved at run time by wire.py).
 
 Changing a message: add fields with defaults only, or raise PROTOCOL_VERSION and keep accepting the one before,
 so that an upgrade can replace processes one by one. Every message, state, cause and exit code is documented in

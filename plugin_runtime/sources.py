@@ -142,7 +142,7 @@ class PluginsPackageFinder:
         if fullname.rpartition(".")[0] == PARENT_PACKAGE:
             raise ModuleNotFoundError(
                 f"cannot import {fullname!r} in plugin {self._plugin!r}: every plugin lives in a process of its own; "
-                "call the other one with plugin_runtime.client",
+                "call the other one over HTTP, under its prefix",
                 name=fullname,
             )
         return None

@@ -231,8 +231,8 @@ class Supervisor:
             await stopped
         finally:
             self._folder.gateway_file.unlink(missing_ok=True)
-            opened.cancel()
-            settled.cancel()
+            for task in (stopped, opened, settled):
+                task.cancel()
 
     def _start_gateways(self) -> None:
         settings = self._configuration.supervisor

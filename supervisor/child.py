@@ -12,11 +12,10 @@ import secrets
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from plugin_runtime.protocol import STACKS_SIGNAL, Beat, Failed, Ready, State, Stop
+from plugin_runtime.protocol import Beat, Failed, Ready, State, Stop
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
 from supervisor import child_events as events
@@ -35,7 +34,7 @@ from supervisor.process_stat import read_process_stat
 from supervisor.reaper import Reaper
 from supervisor.spawn import spawn
 from supervisor.spec import ChildSpec, ExitStatus
-from supervisor.state_folder import StateFolder
+from supervisor.state_folder import TOKEN_BYTES, StateFolder
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +99,10 @@ class Child:
         self._queue: deque[events.Event] = deque()
         self._advancing = False
         self._timer: asyncio.TimerHandle | None = None
+
+    def __str__(self) -> str:
+        """As log lines name it."""
+        return self.spec.id if self.pid is None else f"{self.spec.id} (pid {self.pid})"
 
     @property
     def state(self) -> State:
@@ -212,10 +215,10 @@ class Child:
             self.record, instructions = advance(before, event, self._around.clock.monotonic(), self._policy)
         except IllegalTransitionError:
             # A mistake of ours, and to be seen; but neither the events behind it nor who reported it are to suffer.
-            logger.exception("%s: passing over what cannot be", self.spec.id)
+            logger.exception("%s: passing over what cannot be", self)
             return
         if before.state is not self.record.state:
-            logger.debug("%s: %s, %s -> %s", self.spec.id, type(event).__name__, before.state, self.record.state)
+            logger.debug("%s: %s, %s -> %s", self, type(event).__name__, before.state, self.record.state)
         for instruction in instructions:
             self._execute(instruction)
         self._update_settled()
@@ -227,7 +230,7 @@ class Child:
         try:
             callback(self, *arguments)
         except Exception:
-            logger.exception("%s: its owner failed in %s", self.spec.id, callback.__name__)
+            logger.exception("%s: its owner failed in %s", self, callback.__name__)
 
     def _update_settled(self) -> None:
         if self.incarnation is None and self._timer is None and self.state in {State.EXITED, State.FAILED}:
@@ -242,10 +245,10 @@ class Child:
             case events.AskToStop():
                 self._ask_to_stop(instruction)
             case events.SignalGroup(number):
-                logger.info("%s (pid %s): sending %s to its process group", self.spec.id, self.pid, number.name)
+                logger.info("%s: sending %s to its process group", self, number.name)
                 self._signal(number)
             case events.KillGroup():
-                logger.info("%s (pid %s): sending SIGKILL to its process group", self.spec.id, self.pid)
+                logger.info("%s: sending SIGKILL to its process group", self)
                 self._signal(signal.SIGKILL)
             case events.DumpStacks():
                 self._dump_stacks()
@@ -256,10 +259,10 @@ class Child:
             case events.RecordExit():
                 self._record_exit(instruction)
             case events.ReportUnkillable():
-                logger.error("%s (pid %s) outlives SIGKILL: it waits inside the kernel", self.spec.id, self.pid)
+                logger.error("%s outlives SIGKILL: it waits inside the kernel", self)
 
     def _spawn(self) -> None:
-        token, nonce = secrets.token_hex(6), secrets.token_hex(16)
+        token, nonce = secrets.token_hex(TOKEN_BYTES), secrets.token_hex(16)
         try:
             settings = self._owner.settings_for(self, token)
             process = spawn(self.spec, token, nonce, self._around.folder)
@@ -277,7 +280,7 @@ class Child:
         self._around.control.expect(
             self.spec.id, Expected(process.pid, process.start_ticks, nonce, settings, listener=self)
         )
-        logger.info("%s (pid %d): started", self.spec.id, process.pid)
+        logger.info("%s: started", self)
         self.post(events.Spawned())
 
     def _ask_to_stop(self, instruction: events.AskToStop) -> None:
@@ -297,12 +300,8 @@ class Child:
             self.incarnation.process.signal_group(number)
 
     def _dump_stacks(self) -> None:
-        """By faulthandler in the guest: works even while C code holds the GIL."""
-        incarnation = self.incarnation
-        if incarnation is not None and incarnation.is_alive and incarnation.ready is not None:
-            incarnation.stacks = []
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(incarnation.process.pidfd, STACKS_SIGNAL)
+        if self.incarnation is not None:
+            self.incarnation.dump_stacks()
 
     def _arm(self, event: events.TimerEvent, seconds: float) -> None:
         self._disarm()

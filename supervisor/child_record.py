@@ -36,7 +36,6 @@ class ChildRecord:
     """Another process is to follow the present one at once, whatever the budget says."""
     spawned_at: float | None = None
     """None while there is no process, also between Spawn and Spawned."""
-    ready_at: float | None = None
     restarts: int = 0
     """How often a process followed another without a stop between."""
     budget: Budget = field(default_factory=Budget)

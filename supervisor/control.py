@@ -127,12 +127,16 @@ class Connection(asyncio.Protocol):
             return
         self._transport.write(frame)
         if self._transport.get_write_buffer_size() > SEND_BUFFER_LIMIT:
-            logger.warning("Closing the control channel of pid %d: it does not read", self._pid)
+            logger.warning("Closing the control channel of %s: it does not read", self._peer)
             self._transport.abort()
 
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+    @property
+    def _peer(self) -> str:
+        return f"{self.hello.child} (pid {self._pid})" if self.hello else f"pid {self._pid}"
 
     @property
     def _is_closing(self) -> bool:
@@ -153,7 +157,7 @@ class Connection(asyncio.Protocol):
                     break
                 self._received(envelope)
         except WireError as error:
-            logger.warning("Closing the control channel of pid %d: %s", self._pid, error)
+            logger.warning("Closing the control channel of %s: %s", self._peer, error)
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

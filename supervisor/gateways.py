@@ -154,11 +154,11 @@ class Gateways:
                 self._acknowledged[child] = version
                 self._check_waiting()
             case UpstreamLost(instance, incarnation, reason):
-                logger.info("%s lost its link to %s (%s): %s", child.spec.id, instance, incarnation, reason)
+                logger.info("%s lost its link to %s (%s): %s", child, instance, incarnation, reason)
             case Call():
                 self._begin_call(child, envelope)
             case other:
-                logger.warning("%s sent an unexpected %s", child.spec.id, type(other).__name__)
+                logger.warning("%s sent an unexpected %s", child, type(other).__name__)
 
     def withdraw(self, child: Child, done: Callable[[], None]) -> None:
         done()

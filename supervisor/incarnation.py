@@ -1,10 +1,12 @@
 """One process of a child, and what is known of it from its spawn to its reaping."""
 
 import random
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from plugin_runtime.protocol import Beat, Ready
+from plugin_runtime.protocol import STACKS_SIGNAL, Beat, Ready
 from supervisor.control import Connection
 from supervisor.liveness import LivenessState
 from supervisor.output import Output
@@ -39,6 +41,13 @@ class Incarnation:
     def is_alive(self) -> bool:
         """Not reaped: its pid is its own."""
         return self.process.is_alive
+
+    def dump_stacks(self) -> None:
+        """Ask for its stacks. By faulthandler in the process: works even while C code holds the GIL."""
+        if self.is_alive and self.ready is not None:
+            self.stacks = []
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.process.pidfd, STACKS_SIGNAL)
 
     def keep_stacks(self, lines: Sequence[str]) -> None:
         """Take lines of its stderr, if it was asked for its stacks."""

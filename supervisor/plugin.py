@@ -287,13 +287,13 @@ class Plugin:
     def received(self, child: Child, envelope: Envelope) -> None:
         match envelope.message:
             case Progress(phase):
-                logger.debug("%s: %s", child.spec.id, phase)
+                logger.debug("%s: %s", child, phase)
             case Schema(_, document) if len(document) > MAX_SCHEMA:
-                logger.warning("%s sent a schema of %d bytes; it is left out", child.spec.id, len(document))
+                logger.warning("%s sent a schema of %d bytes; it is left out", child, len(document))
             case Schema(hash_, document):
                 self._services.gateways.set_schema(PluginSchema(self.name, self.prefix, hash_, document))
             case other:
-                logger.warning("%s sent an unexpected %s", child.spec.id, type(other).__name__)
+                logger.warning("%s sent an unexpected %s", child, type(other).__name__)
 
     def withdraw(self, child: Child, done: Callable[[], None]) -> None:
         self._publish()  # it is draining by now, so it is no upstream any more

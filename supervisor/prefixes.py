@@ -39,23 +39,6 @@ def normalise_prefix(text: str) -> str:
     return prefix or "/"
 
 
-def public_prefix(api_prefix: str, router_prefix: str, folder: str) -> tuple[str, str]:
-    """Where a plugin is served: the prefix it claims, and what goes in front of its router's own paths.
-
-    The claim is ``api_prefix``, ``/app/<folder>`` where that is empty. A router prefix equal to it or below it needs
-    nothing in front; for one that is its tail (``/todo`` with ``/app/todo``) the rest of it goes there, so that the two
-    count as equal; any other router is mounted below it. Raises PluginRefusedError.
-    """
-    prefix = _normalise_for(folder, api_prefix or f"/app/{folder}")
-    router = router_prefix.rstrip("/")
-    base = prefix.rstrip("/")
-    if is_below(router, base):
-        return prefix, ""
-    if router and base.endswith(router):
-        return prefix, base.removesuffix(router)
-    return prefix, base
-
-
 def is_below(path: str, prefix: str) -> bool:
     """Whether ``path`` is ``prefix`` or below it, by segments; neither ends with a slash."""
     return path == prefix or path.startswith(prefix + "/")

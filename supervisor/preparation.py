@@ -7,7 +7,7 @@ of what serves already is touched.
 import asyncio
 import io
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from plugin_runtime.protocol import Description, Phase
 from plugin_runtime.views import PluginError
 from supervisor.config.configuration import Configuration
 from supervisor.config.regular_file import UnreadableFileError, read_text
+from supervisor.environments.builder import OnProgress
 from supervisor.environments.environment import Environment
 from supervisor.environments.installer import Installer
 from supervisor.environments.runtime import Runtime
@@ -26,12 +27,11 @@ from supervisor.generations import Generations
 from supervisor.manifest import PluginManifest, parse_manifest
 from supervisor.snapshot import Snapshot
 from supervisor.spawn import clean_environment
+from supervisor.state_folder import StateFolder
 from supervisor.validation import Finding, Validator
 from supervisor.worker_spec import Build, variables
 
 T = TypeVar("T")
-
-OnProgress = Callable[[str], None]
 
 
 class PreparationError(Exception):
@@ -115,7 +115,7 @@ class Preparation:
         generation = self._generations.make(
             manifest.plugin, snapshot, environment.fingerprint, manifest.model_dump(mode="json")
         )
-        data = self._configuration.state_dir / "data" / manifest.plugin
+        data = StateFolder(self._configuration.state_dir).data / manifest.plugin
         data.mkdir(parents=True, exist_ok=True)
         return Build(
             manifest=manifest,

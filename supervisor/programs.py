@@ -11,11 +11,11 @@ from plugin_runtime.protocol import Cause, Kind
 from plugin_runtime.views import ExitView
 from supervisor.environments.runner import MAX_LINE, Completed
 from supervisor.exits import exit_record
-from supervisor.output import Output
+from supervisor.output import Output, Sink
 from supervisor.reaper import Reaper
 from supervisor.spawn import Process, spawn
 from supervisor.spec import ChildSpec, ExitStatus
-from supervisor.state_folder import StateFolder
+from supervisor.state_folder import TOKEN_BYTES, StateFolder
 
 
 class Programs:
@@ -41,20 +41,13 @@ class Programs:
         Raises:
             SpawnError: the operating system did not start it.
         """
-        token = secrets.token_hex(6)
         spec = ChildSpec(f"{name}.installer", name, Kind.INSTALLER, tuple(command), cwd, environment)
         loop = asyncio.get_running_loop()
         started = time.monotonic()
-        process = spawn(spec, token, secrets.token_hex(16), self._folder)
+        process = spawn(spec, secrets.token_hex(TOKEN_BYTES), secrets.token_hex(16), self._folder)
         ended: asyncio.Future[ExitStatus] = loop.create_future()
         self._reaper.watch(process, ended.set_result)
-
-        def pass_on(_instance: str, _stream: str, lines: Sequence[str]) -> None:
-            if on_line is not None:
-                for line in lines:
-                    on_line(line[:MAX_LINE])
-
-        output = Output(loop, process.pipes, spec.id, pass_on)
+        output = Output(loop, process.pipes, spec.id, _sink(on_line))
         output.start()
         cause: Cause | None = Cause.SHUTDOWN
         try:
@@ -70,6 +63,15 @@ class Programs:
             )
         timed_out = cause is Cause.START_TIMEOUT
         return Completed(status.exit_code, status.signal, tuple(output.tail), timed_out=timed_out)
+
+
+def _sink(on_line: Callable[[str], None] | None) -> Sink:
+    def pass_on(_instance: str, _stream: str, lines: Sequence[str]) -> None:
+        if on_line is not None:
+            for line in lines:
+                on_line(line[:MAX_LINE])
+
+    return pass_on
 
 
 async def _end_in_time(process: Process, ended: "asyncio.Future[ExitStatus]", timeout: float) -> Cause | None:

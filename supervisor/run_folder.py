@@ -1,16 +1,10 @@
 """Makes the state folder, and empties ``run/`` of what a dead supervisor left in it."""
 
 import json
-import os
 from contextlib import suppress
 
 from supervisor.errors import XcoreError
 from supervisor.state_folder import StateFolder
-
-MAX_SOCKET_PATH = 107
-"""Bytes of a Unix socket's path, unix(7)."""
-_TOKEN = 12
-"""Characters of the token that names an incarnation's link."""
 
 
 def make_state_folder(folder: StateFolder) -> None:
@@ -19,7 +13,6 @@ def make_state_folder(folder: StateFolder) -> None:
     Raises:
         XcoreError: it cannot be made.
     """
-    _check_length(folder)
     try:
         for path in (folder.root, folder.run, folder.logs, folder.data):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -30,16 +23,6 @@ def make_state_folder(folder: StateFolder) -> None:
             f"cannot make the state folder {folder.root}: {error.strerror}",
             hint="let supervisor.state_dir name a folder that this user may write to",
         ) from error
-
-
-def _check_length(folder: StateFolder) -> None:
-    longest = max(len(os.fsencode(path)) for path in (folder.command_socket, folder.link_socket("x" * _TOKEN)))
-    if longest > MAX_SOCKET_PATH:
-        raise XcoreError(
-            f"cannot use state folder {folder.root}: paths of Unix sockets end at {MAX_SOCKET_PATH} bytes, "
-            f"and it would need {longest}",
-            hint="let supervisor.state_dir name a folder with a shorter path",
-        )
 
 
 def empty_run_folder(folder: StateFolder) -> bool:

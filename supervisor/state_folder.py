@@ -3,6 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+MAX_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path: sun_path without its final NUL, unix(7)."""
+TOKEN_BYTES = 6
+"""Random bytes of the token that names an incarnation's files, two characters each."""
+
 
 @dataclass(frozen=True)
 class StateFolder:
@@ -79,6 +84,10 @@ class StateFolder:
     def link_socket(self, token: str) -> Path:
         """Unix socket paths end at 107 bytes: named by a short token, whatever the plugin is called."""
         return self.run / f"{token}.link"
+
+    def longest_socket(self) -> Path:
+        """As long as the path of any socket in here."""
+        return self.link_socket("x" * 2 * TOKEN_BYTES)
 
     def output_fifo(self, token: str, stream: str) -> Path:
         """``stream``: "out" or "err"."""

@@ -110,7 +110,7 @@ def spawn_failed(at: Moment[SpawnFailed]) -> Outcome:
 def became_ready(at: AnyMoment) -> Outcome:
     if at.child.ending is not None:
         return ignore(at)
-    return _run(replace(at.child, ready_at=at.now), at)
+    return _run(at.child, at)
 
 
 def start_failed(at: Moment[StartFailed]) -> Outcome:
@@ -256,7 +256,7 @@ def exited(at: Moment[Exited]) -> Outcome:
 
 def _bury(record: RecordExit, at: AnyMoment, jitter: float, *, least_delay: float = 0.0) -> Outcome:
     """Record the death and decide what follows it."""
-    dead = replace(at.child, spawned_at=None, ready_at=None, ending=None, restart_requested=False)
+    dead = replace(at.child, spawned_at=None, ending=None, restart_requested=False)
     if not at.child.wanted:
         return transition(dead, State.EXITED, record)
     if at.child.restart_requested:

@@ -88,5 +88,8 @@ class Tree:
         self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)
         now = self._clock.monotonic()
         for child in self.children:
-            child.check_liveness(now)
+            try:
+                child.check_liveness(now)
+            except OSError as error:  # no descriptor left, most likely: no verdict, and the others have their turn
+                logger.warning("Cannot check %s: %s; trying again", child, error)
             child.check_limits()

@@ -14,7 +14,7 @@ router = APIRouter(prefix="/admin/tokens", tags=["tokens"])
 
 @router.get("", response_model=list[TokenView], responses=PROTECTED)
 async def list_tokens(operator: Owner) -> Any:
-    """List all valid tokens; the secrets themselves are not kept."""
+    """List all tokens that are not revoked, expired ones too; the secrets themselves are not kept."""
     return await operator.call("tokens.list")
 
 

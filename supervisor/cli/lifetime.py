@@ -14,6 +14,7 @@ from supervisor.cli.output import duration, print_json
 from supervisor.cli.plugins import print_plugins
 from supervisor.errors import XcoreError
 from supervisor.folder_lock import refuse_if_locked
+from supervisor.process_stat import read_process_stat
 from supervisor.state_folder import StateFolder
 
 POLL_INTERVAL = 0.05
@@ -124,8 +125,5 @@ def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url:
 
 def _is_alive(pid: int) -> bool:
     """A zombie is dead: whoever started the supervisor may be slow to reap it."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+    stat = read_process_stat(pid)
+    return stat is not None and not stat.is_zombie

@@ -40,7 +40,7 @@ def create(
 
 @app.command("list")
 def list_tokens(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url: UrlOption = "") -> None:
-    """List the valid tokens, not their text."""
+    """List the tokens that are not revoked, expired ones too; not their text."""
     tokens = Target(config, url).call("tokens.list")
     if json:
         print_json(tokens)

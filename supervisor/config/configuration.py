@@ -72,7 +72,7 @@ class Configuration:
         """The manager database; a SQLite file is named by its absolute path."""
         if self.data_url is None:
             return f"sqlite:///{StateFolder(self.state_dir).database}"
-        relative = re.fullmatch(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:)(.+)", self.data_url)
+        relative = re.fullmatch(r"(sqlite(?:\+\w+)?:///)(?!/)(.+)", self.data_url)
         return f"{relative[1]}{self.folder}/{relative[2]}" if relative else self.data_url
 
     def resolve(self, written: str) -> Path:

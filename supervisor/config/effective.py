@@ -8,7 +8,8 @@ from supervisor.config.configuration import Configuration
 MASK = "***"
 
 _PASSWORDS = re.compile(r"(?<=://)(?P<user>[^/\s:@]*:)\S*(?=@)|(?P<query>[?&]password=)[^&\s]*", re.IGNORECASE)
-_SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
+"""At least what spawn.py takes for a secret: rather a value too many hidden than one shown."""
 
 
 def effective(configuration: Configuration) -> dict[str, Any]:
@@ -35,15 +36,20 @@ def effective(configuration: Configuration) -> dict[str, Any]:
     return {name: _masked(value) for name, value in document.items()}
 
 
-def _masked(value: Any, name: str = "") -> Any:
+def _masked(value: Any, name: str = "", *, secret: bool = False) -> Any:
+    """``name``: the key of ``value``; ``secret``: hide it whatever it holds."""
     if isinstance(value, dict):
-        # Only names of environment variables are written in capitals; our own keys hold no secrets but in addresses.
-        return {key: _masked(item, key if key.isupper() else "") for key, item in value.items()}
+        # Names of environment variables tell what they hold; our own keys hold no secrets but in addresses.
+        variables = name == "env"
+        return {
+            key: _masked(item, key, secret=variables and _SECRET_NAME.search(key) is not None)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
         return [_masked(item) for item in value]
     if not isinstance(value, str):
         return value
-    return MASK if _SECRET_NAME.search(name) else _PASSWORDS.sub(_mask_password, value)
+    return MASK if secret else _PASSWORDS.sub(_mask_password, value)
 
 
 def _mask_password(match: re.Match[str]) -> str:

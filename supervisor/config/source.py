@@ -20,14 +20,12 @@ from supervisor.config.problems import dotted, first_problem, nearest, shown_val
 from supervisor.config.regular_file import UnreadableFileError, read_text
 from supervisor.config.settings import Settings
 from supervisor.errors import ConfigurationError
-from supervisor.state_folder import StateFolder
+from supervisor.state_folder import MAX_SOCKET_PATH, StateFolder
 
-_LONGEST_SOCKET_PATH = 107
-"""Bytes of sun_path without its final NUL, see unix(7)."""
-_TOKEN = "x" * 12
-"""Stands for the random part of a socket's name."""
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _ENVIRONMENT = "environment variable"
+_DATABASE = re.compile(r"sqlite(\+pysqlite)?:///(?!:memory:|file:)[^?]+|postgres(ql(\+psycopg)?)?://.*")
+"""What store/engine.py opens: what is found valid here must not be refused at the start."""
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Configuration:
@@ -140,7 +138,7 @@ def _variable(name: str, environ: Mapping[str, str], dotenv: _Dotenv) -> tuple[s
 
 
 def _data_url(source: str, url: str) -> str | None:
-    if url and not re.match(r"(sqlite|postgresql)(\+\w+)?://", url):
+    if url and not _DATABASE.fullmatch(url):
         # The value may hold a password: it is not repeated.
         raise ConfigurationError(
             source, "", "must be the address of a SQLite or PostgreSQL database",
@@ -159,9 +157,9 @@ def _log_level(source: str, level: str) -> str:
 
 def _check_socket_paths(configuration: Configuration) -> None:
     folder = configuration.state_dir
-    length = len(os.fsencode(StateFolder(folder).link_socket(_TOKEN)))
-    if length > _LONGEST_SOCKET_PATH:
-        room = len(os.fsencode(folder)) - (length - _LONGEST_SOCKET_PATH)
+    length = len(os.fsencode(StateFolder(folder).longest_socket()))
+    if length > MAX_SOCKET_PATH:
+        room = len(os.fsencode(folder)) - (length - MAX_SOCKET_PATH)
         raise ConfigurationError(
             str(configuration.path), "supervisor.state_dir", f"{folder} is too long for the Unix sockets in it",
             hint=f"name a folder whose whole path has at most {room} bytes",

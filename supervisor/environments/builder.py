@@ -32,7 +32,7 @@ CACHE = ".cache"
 
 OnProgress = Callable[[str], None]
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Builder:
                 environment = await self._build(plan, on_progress)
             except OSError as error:
                 raise EnvironmentBuildError(plan.name, f"{error.filename or plan.folder}: {error.strerror}") from error
-            _logger.info("Environment of %s built in %.1f s: %s", plan.name, time.monotonic() - started, plan.folder)
+            logger.info("Environment of %s built in %.1f s: %s", plan.name, time.monotonic() - started, plan.folder)
             return environment
 
     async def prune(self, owner: Path, keep: set[str]) -> None:
@@ -168,7 +168,7 @@ class _Steps:
             completed = await self._retried(poetry_program.install_command(all_groups=True), variables)
             if completed.succeeded:
                 return True
-            _logger.warning("Optional packages of %s are left out: %s", self._plan.name, completed)
+            logger.warning("Optional packages of %s are left out: %s", self._plan.name, completed)
         completed = await self._retried(poetry_program.install_command(), variables)
         self._require(completed, "its dependencies cannot be installed")
         return False

@@ -15,6 +15,7 @@ PROBE_TIMEOUT = 60.0
 
 _PROGRAM = Path(__file__).with_name("index_probe.py")
 _ANSWER = "xcore-index:"
+"""As in that program, which is not imported: it imports pip and Poetry."""
 
 
 @dataclass(frozen=True)

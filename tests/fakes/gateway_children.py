@@ -14,6 +14,9 @@ class FakeGatewayChild:
         self.sent = []
         self.answers = []
 
+    def __str__(self):
+        return self.spec.id
+
     def send(self, message, request_id=0):
         self.sent.append(message)
 

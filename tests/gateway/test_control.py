@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from gateway.control import ControlAddress, ControlChannel, Load, peak_memory_kb, start_ticks
+from gateway.control import ControlAddress, ControlChannel, Load
 from gateway.errors import HandshakeRefusedError, OperationFailedError, SupervisorAwayError
+from plugin_runtime.process_facts import peak_memory_kb, start_ticks
 from plugin_runtime.protocol import Beat, Call, Error, Health, Hello, RoutingAck
 from plugin_runtime.wire import WireError
 from tests.fakes.control_in_loop import ControlInLoop

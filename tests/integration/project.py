@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -112,11 +112,11 @@ class Project:
             timeout=timeout,
         )
 
-    def start(self, **environment: str) -> None:
-        """Start ``xcore up``; returns before it serves anything."""
+    def start(self, program: Sequence[object] = (XCORE, "up"), **environment: str) -> None:
+        """Start ``xcore up``, or what ends in it; returns before it serves anything."""
         with self._log_path.open("ab") as log, (self.folder / "up.out").open("ab") as out:
             self.process = subprocess.Popen(
-                [XCORE, "up"],
+                [str(word) for word in program],
                 cwd=self.folder,
                 env={**self.environment, **environment},
                 stdin=subprocess.DEVNULL,
@@ -125,9 +125,9 @@ class Project:
                 start_new_session=True,
             )
 
-    def up(self, **environment: str) -> "Project":
+    def up(self, program: Sequence[object] = (XCORE, "up"), **environment: str) -> "Project":
         """Start it and wait until it is known of each plugin how it ends up."""
-        self.start(**environment)
+        self.start(program, **environment)
         self.wait_until(self.gateway_file.exists, "the gateway is announced")
         self.wait_until(self._is_settled, "all plugins are settled")
         return self

@@ -183,7 +183,6 @@ class ChildMachine(RuleBasedStateMachine):
         world = self.world
         assert (world.child.spawned_at is not None) == world.process
         assert world.child.armed == (world.timer.event if world.timer else None)
-        assert world.child.ready_at is None or world.process
 
     @invariant()
     def the_state_tells_whether_there_is_a_process(self):

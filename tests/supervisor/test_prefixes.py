@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.errors import PluginRefusedError
-from supervisor.prefixes import RESERVED, Claims, check_plugin_name, is_below, normalise_prefix, public_prefix
+from supervisor.prefixes import RESERVED, Claims, check_plugin_name, is_below, normalise_prefix
 
 SEGMENT = st.text("abcXYZ019-_.~é日", min_size=1, max_size=5).filter(lambda segment: segment not in {".", ".."})
 PREFIX = st.lists(SEGMENT, min_size=1, max_size=3).map(lambda segments: "/" + "/".join(segments))
@@ -80,50 +80,6 @@ def test_a_normal_prefix_is_its_own_normal_form(text):
 def test_below_goes_by_segments(path, below):
     """/app/event never catches /app/events."""
     assert is_below(path, "/app/event") is below
-
-
-# --- where a plugin is served -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("api", "router", "prefix", "mount"),
-    [
-        ("/app/todo", "/app/todo", "/app/todo", ""),
-        ("/app/todo", "/app/todo/v1", "/app/todo", ""),
-        ("/app/todo/", "/app/todo", "/app/todo", ""),
-        ("/app/todo", "/todo", "/app/todo", "/app"),
-        ("/v2/app/todo", "/app/todo", "/v2/app/todo", "/v2"),
-        ("/app/todo", "", "/app/todo", "/app/todo"),
-        ("/app/todo", "/", "/app/todo", "/app/todo"),
-        ("/app/todo", "/items", "/app/todo", "/app/todo"),
-        ("/app/todo", "/app/todos", "/app/todo", "/app/todo"),
-        ("/app/todo", "/app", "/app/todo", "/app/todo"),
-        ("/app/mytodo", "/todo", "/app/mytodo", "/app/mytodo"),
-        ("/app/todo", "/{tenant}", "/app/todo", "/app/todo"),
-        ("", "/app/todo", "/app/todo", ""),
-        ("", "/todo", "/app/todo", "/app"),
-        ("", "", "/app/todo", "/app/todo"),
-        ("/", "/todo", "/", ""),
-        ("/", "", "/", ""),
-    ],
-)
-def test_the_public_path_is_always_under_the_claimed_prefix(api, router, prefix, mount):
-    """Mission A: equal or below is served as is, a tail counts as equal, anything else is mounted below."""
-    assert public_prefix(api, router, "todo") == (prefix, mount)
-    assert is_below(mount + router.rstrip("/"), prefix.rstrip("/"))
-
-
-def test_a_bad_api_prefix_names_the_plugin():
-    """Every failure names plugin, key and what to write."""
-    with pytest.raises(PluginRefusedError, match=r"'shop'.*'my shop'.*must start with a slash.*Api_prefix"):
-        public_prefix("my shop", "", "shop")
-
-
-def test_a_folder_that_makes_no_prefix_needs_one_of_its_own():
-    """The default prefix is made of the folder's name, taken literally."""
-    with pytest.raises(PluginRefusedError, match="' ' is not allowed"):
-        public_prefix("", "", "my shop")
-    assert public_prefix("/shop", "", "my shop") == ("/shop", "/shop")
 
 
 # --- claims -------------------------------------------------------------------------------------------------

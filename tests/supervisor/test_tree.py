@@ -1,6 +1,8 @@
 """The process table as a whole."""
 
 import asyncio
+import errno
+import os
 
 import pytest
 
@@ -130,5 +132,26 @@ def test_signs_of_life_and_limits_are_looked_at_regularly(run, monkeypatch):
             return {(record.instance, record.cause) for record in table.owner.exits}
 
         await until(lambda: {("hung.1", "hang"), ("old.1", "recycle")} <= causes(), "both are replaced")
+
+    run(scenario)
+
+
+def test_a_child_that_cannot_be_looked_at_keeps_nobody_else_from_it(run, monkeypatch, caplog):
+    """Without a free descriptor /proc cannot be read: that says nothing of the child, and must not end the round."""
+    monkeypatch.setattr("supervisor.tree.TICK", 0.03)
+
+    async def scenario(table):
+        unseen = table.start("hello", "ready", "serve", id="unseen.1")
+        table.start("hello", "ready", "serve", id="old.1", limits=Limits(max_age=0.001))
+        await until(lambda: unseen.state is State.RUNNING, "it serves")
+
+        def out_of_descriptors(now):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        unseen.check_liveness = out_of_descriptors
+        table.tree.start()
+        await until(lambda: table.owner.exits, "the other one is found too old")
+        assert {(record.instance, record.cause) for record in table.owner.exits} == {("old.1", "recycle")}
+        assert f"Cannot check unseen.1 (pid {unseen.pid}): [Errno 24]" in caplog.text
 
     run(scenario)

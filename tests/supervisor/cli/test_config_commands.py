@@ -69,15 +69,20 @@ def test_show_hides_the_password_of_the_database(run, url, shown):
     assert json.loads(result.stdout)["database_url"] == shown
 
 
+SECRETS = ("API_TOKEN", "DB_PASS", "SHOP_PWD", "PASSPHRASE", "db_password", "Aws_Key")
+
+
 def test_show_hides_other_secrets_too(run):
     """Passwords in any address, and variables of plugins whose names say what they are."""
     document = {
         "supervisor": {"index_url": "https://me:hunter2@mirror.example/simple"},
-        "plugins": {"shop": {"env": {"API_TOKEN": "hunter2", "COLOUR": "red"}}},
+        "plugins": {"shop": {"env": dict.fromkeys(SECRETS, "hunter2") | {"COLOUR": "red"}}},
+        "tasks": {"sweep": {"env": {"DB_PASS": "hunter2"}}},
     }
     result = run("show", json.dumps(document))
     assert "hunter2" not in result.stdout
-    assert json.loads(result.stdout)["plugins"] == {"shop": {"env": {"API_TOKEN": "***", "COLOUR": "red"}}}
+    shown = json.loads(result.stdout)["plugins"]["shop"]["env"]
+    assert shown == dict.fromkeys(SECRETS, "***") | {"COLOUR": "red"}
 
 
 def test_importing_the_commands_imports_nothing_heavy():

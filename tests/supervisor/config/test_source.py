@@ -76,8 +76,8 @@ def test_relative_paths_start_at_the_folder_of_the_file(write, tmp_path, monkeyp
         ("sqlite:///x.db", "sqlite:///{folder}/x.db"),
         ("sqlite+pysqlite:///./x.db", "sqlite+pysqlite:///{folder}/./x.db"),
         ("sqlite:////abs/x.db", "sqlite:////abs/x.db"),
-        ("sqlite:///:memory:", "sqlite:///:memory:"),
         ("postgresql://u:p@h/d", "postgresql://u:p@h/d"),
+        ("postgres://h/d?sslmode=require", "postgres://h/d?sslmode=require"),
     ],
 )
 def test_a_relative_database_file_starts_at_the_folder_too(write, tmp_path, url, expected):
@@ -352,6 +352,9 @@ def test_a_refusal_by_the_operating_system_is_told(write, monkeypatch):
         ({"XCORE__SUPERVISOR__STATE_DIR": "a\udcff"}, "environment variable XCORE__SUPERVISOR__STATE_DIR: superv"),
         ({"LOG_LEVEL": "warn"}, "environment variable LOG_LEVEL: there is no log level \"warn\"; did you mean 'WARN"),
         ({"DATA_URL": "mysql://u:secret@h/d"}, "environment variable DATA_URL: must be the address of a SQLite"),
+        ({"DATA_URL": "sqlite:///:memory:"}, "environment variable DATA_URL: must be the address of a SQLite"),
+        ({"DATA_URL": "sqlite:///file:x.db?mode=memory"}, "environment variable DATA_URL: must be the address of a"),
+        ({"DATA_URL": "sqlite+aiosqlite:///x.db"}, "environment variable DATA_URL: must be the address of a SQLite"),
     ],
 )  # fmt: skip
 def test_a_wrong_variable_is_named(write, environ, message):
