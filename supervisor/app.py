@@ -271,8 +271,11 @@ class Supervisor:
         return any(child.state is State.RUNNING for child in self._tree.children if child.spec.kind is Kind.GATEWAY)
 
     def _announce(self) -> None:
-        announce(self._folder, self._url)
         self._system.url = self._url
+        try:
+            announce(self._folder, self._url)
+        except OSError as error:
+            logger.error("Cannot write %s: %s; serving goes on", self._folder.gateway_file, error)  # noqa: TRY400
         # On stdout, for whoever started us; the log goes to stderr.
         with suppress(OSError):  # a terminal that went away is no reason not to serve
             sys.stdout.write(

@@ -152,4 +152,4 @@ class _Loader:
     def _invalid(self, problem: str, hint: str) -> StartFailedError:
         message = f"cannot load plugin {self._settings.plugin!r}: app = {self._settings.entry!r}: {problem}"
         phase = Phase.MANIFEST.value
-        return StartFailedError([Failed(phase, "PluginInvalidError", message, hint, permanent=True)])
+        return StartFailedError([Failed(phase, "PluginInvalid", message, hint, permanent=True)])

@@ -104,7 +104,7 @@ def _import_entry(settings: WorkerSettings, file: str, report: FailureReport) ->
 def _breach(plugin: str, file: str, problem: str, hint: str) -> Failed:
     return Failed(
         phase=Phase.MANIFEST.value,
-        type="PluginInvalidError",
+        type="PluginInvalid",
         message=f"cannot load plugin {plugin!r}: {file}: {problem}",
         hint=hint,
         location=file,

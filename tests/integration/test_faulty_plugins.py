@@ -51,7 +51,7 @@ ERRORS = {
     "leaving": ("import", "ValidatorDied", "exit code 7", ""),
     "misspelt": ("manifest", "PluginInvalid", "instanses", ""),
     "appless": ("manifest", "PluginInvalid", "app", ""),
-    "unfinished": ("manifest", "PluginInvalidError", "Plugin", "run.py"),
+    "unfinished": ("manifest", "PluginInvalid", "Plugin", "run.py"),
 }
 
 

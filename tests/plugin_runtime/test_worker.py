@@ -171,7 +171,7 @@ def test_a_thread_that_never_returns_does_not_keep_the_process(tmp_path):
         ("x = 1\ndef app(:\n", "SyntaxError", "main.py:2", ExitCode.INVALID),
         ("x = 1\n\nraise ConnectionError('no database')\n", "ConnectionError", "main.py:3", ExitCode.START_FAILED),
         ("import sys\nsys.exit(3)\n", "SystemExit", "main.py:2", ExitCode.START_FAILED),
-        ("application = 1\n", "PluginInvalidError", "", ExitCode.INVALID),
+        ("application = 1\n", "PluginInvalid", "", ExitCode.INVALID),
     ],
     ids=["missing dependency", "syntax error", "database away", "exits at import", "no app"],
 )
