@@ -35,6 +35,8 @@ FIRST_SNAPSHOT_WAIT = 1.0
 """Seconds. A supervisor that is up sends it with its welcome; one that is still discovering plugins may take long."""
 DEFAULT_DRAIN = 25.0
 """Seconds for requests in flight where nobody said: after SIGTERM, or without a supervisor."""
+REFUSED_DRAIN = 5.0
+"""Seconds where a new supervisor does not know us: it does not know our workers either, and they end as soon."""
 DOWN = "down"
 DEGRADED = "degraded"
 
@@ -146,15 +148,17 @@ class Gateway:
         self._server.drain(drain)
 
     async def _follow_supervisor(self, adopt_grace: float) -> None:
+        drain = DEFAULT_DRAIN
         try:
             reason = await self._channel.run(adopt_grace)
             self._exit_code = ExitCode.PARENT_LOST
         except HandshakeRefusedError as error:
             reason = str(error)
             self._exit_code = ExitCode.REFUSED
+            drain = REFUSED_DRAIN
         logger.error("Ending: %s", reason)
         if not self._draining:
-            self._stop(DEFAULT_DRAIN)
+            self._stop(drain)
 
     # --- the supervisor's side ------------------------------------------------------------------------------
 

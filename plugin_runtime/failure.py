@@ -121,7 +121,11 @@ class FailureReport:
             return f"make {error.name.replace('.', '/')}.py in the folder of the plugin, or correct the import"
         if rest and root in sys.modules:
             return f"{root!r} is installed, but has no {rest!r}: check its version in the plugin's pyproject.toml"
-        return f"run in the plugin's folder: poetry add {_DISTRIBUTIONS.get(root, root)}"
+        distribution = _DISTRIBUTIONS.get(root, root)
+        # Without a pyproject.toml there, Poetry would climb to that of whatever project lies above.
+        own = Path(self.folders.folder, "pyproject.toml").is_file()
+        first = "" if own else "give it a pyproject.toml of its own, with fastapi if it needs that, and "
+        return f"{first}run in the plugin's folder: poetry add {distribution}"
 
     def _hint_for_plugins(self, name: str) -> str:
         plugin, _, module = name.partition(".")

@@ -33,6 +33,7 @@ from supervisor.config.configuration import Configuration
 from supervisor.config.policies import liveness_policy, restart_policy
 from supervisor.errors import ConflictError, PluginRefusedError, StoreError, TookTooLongError
 from supervisor.gateways import Gateways
+from supervisor.held_prefix import HeldPrefix
 from supervisor.plugin_state import state_of_instances
 from supervisor.plugin_view import Link, error_of_failure, route_of
 from supervisor.prefixes import Claims, check_plugin_name
@@ -40,7 +41,7 @@ from supervisor.preparation import Preparation, PreparationError, Prepared
 from supervisor.resources import Resources
 from supervisor.store.repository import PluginFacts, Repository
 from supervisor.tree import Tree
-from supervisor.worker_spec import Build, api_prefix, manifest_prefix, worker_settings, worker_spec
+from supervisor.worker_spec import Build, api_prefix, default_prefix, manifest_prefix, worker_settings, worker_spec
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +77,13 @@ class Plugin:
         self.name = name
         self.folder = folder
         self.active = active
-        self.prefix = ""
         self.prepared: Prepared | None = None
         self.instances: list[Child] = []
         self.error: PluginError | None = None
         self.last_exit: ExitView | None = None
         self._services = services
         self._former_prefix = prefix
+        self._held = HeldPrefix(name, services.claims, self._prefix_dropped)
         self._refused = False
         self._preparing = False
         self._installing = False
@@ -92,6 +93,11 @@ class Plugin:
         self._lock = asyncio.Lock()
 
     # --- what others see ---
+
+    @property
+    def prefix(self) -> str:
+        """What it owns of the URL space; "" while it owns nothing."""
+        return self._held.value
 
     @property
     def state(self) -> PluginState:
@@ -172,6 +178,8 @@ class Plugin:
             await step
         except PreparationError as error:
             self.error = error.error
+            # Code that cannot be imported cannot say its prefix: callers of the default shall learn that it failed.
+            self._held.take_meanwhile(default_prefix(self.name))
             logger.error("Plugin %s cannot be served (%s): %s", self.name, error.error.phase, error)  # noqa: TRY400
         except PluginRefusedError as error:
             self._refused = True
@@ -189,40 +197,25 @@ class Plugin:
         prefix = manifest_prefix(manifest)
         if prefix is not None:
             # Before the long part: its callers wait, or learn that it failed, and nobody builds what will be refused.
-            self._claim(prefix)
+            self._held.take(prefix)
             self._changed()
         self.prepared = await preparation.prepare(manifest, self.folder, self._progress)
         await self._admit(self.prepared)
 
     async def _admit(self, prepared: Prepared) -> None:
         """Claim the prefix, register the plugin and start its instances."""
-        self._claim(api_prefix(prepared.build.manifest, prepared.description))
+        self._held.take(api_prefix(prepared.build.manifest, prepared.description))
         self._refused, self.error = False, None
         await self._register(prepared)
         self._start_instances(prepared.build)
 
-    def _claim(self, prefix: str) -> None:
-        """Own ``prefix`` instead of the one before; where it is not to be had, own none."""
-        former, self.prefix = self.prefix, ""
-        self._services.claims.release(self.name)
-        try:
-            self.prefix = self._services.claims.claim(self.name, prefix)
-        finally:
-            if former and former != self.prefix:
-                self._services.gateways.drop_route(self.name)
-                self._services.released()
-
     def claim_former(self) -> None:
-        """Own what it owned in an earlier life, before any newcomer can take it.
+        """Own what it owned in an earlier life, before any newcomer can take it."""
+        self._held.take_meanwhile(self._former_prefix)
 
-        And so that requests wait, or learn what is wrong, while the plugin cannot say yet what it claims.
-        """
-        if not self._former_prefix:
-            return
-        try:
-            self._claim(self._former_prefix)
-        except PluginRefusedError as error:
-            logger.debug("%s", error)
+    def _prefix_dropped(self) -> None:
+        self._services.gateways.drop_route(self.name)
+        self._services.released()
 
     async def _register(self, prepared: Prepared) -> None:
         found, manifest = prepared.description, prepared.build.manifest
@@ -306,6 +299,7 @@ class Plugin:
             Path(link.path).unlink(missing_ok=True)
             resend = record.cause not in NEVER_RESENT
             self._services.gateways.tell_death(UpstreamDied(child.spec.id, link.incarnation, record.cause, resend))
+        self._services.resources.forget(child.spec.id)
         failure = self._failures.pop(child.spec.id, None)
         if failure is not None:
             self.error = error_of_failure(failure, record)

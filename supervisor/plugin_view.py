@@ -28,12 +28,14 @@ class Shown(Protocol):
     """What is shown of a Plugin."""
 
     name: str
-    prefix: str
     active: bool
     prepared: Prepared | None
     instances: list[Child]
     error: PluginError | None
     last_exit: ExitView | None
+
+    @property
+    def prefix(self) -> str: ...
 
     @property
     def state(self) -> PluginState: ...

@@ -44,6 +44,10 @@ class Resources:
         if self._soon is None:
             self._soon = asyncio.get_running_loop().call_later(SOON, self._early_pass)
 
+    def forget(self, child: str) -> None:
+        """Its process is gone; what it used says nothing of the next one."""
+        self._latest.pop(child, None)
+
     def latest(self, child: str) -> Sample | None:
         return self._latest.get(child)
 

@@ -125,4 +125,9 @@ def manifest_prefix(manifest: PluginManifest) -> str | None:
 def api_prefix(manifest: PluginManifest, description: Description) -> str:
     """What the plugin claims, as it is written: manifest, PLUGIN_INFO, or the default of its contract."""
     known = manifest_prefix(manifest)
-    return known if known is not None else description.api_prefix or f"/app/{manifest.plugin}"
+    return known if known is not None else description.api_prefix or default_prefix(manifest.plugin)
+
+
+def default_prefix(plugin: str) -> str:
+    """Of a seed-contract plugin that names none."""
+    return f"/app/{plugin}"

@@ -14,6 +14,7 @@ router = APIRouter(tags=["health"])
 DOWN = "down"
 
 
+@router.head("/health", include_in_schema=False)
 @router.get(
     "/health",
     response_model=HealthView,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from plugin_runtime.views import TokenView
 
@@ -21,7 +21,9 @@ class ExceptionResponse:
 
 @dataclass(frozen=True)
 class NewToken:
-    """``expires_days``: null for a token that does not expire."""
+    """``expires_days``: null for a token that does not expire. A misspelt key is refused: it would mean just that."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     role: TokenRole

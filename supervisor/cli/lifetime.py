@@ -2,6 +2,7 @@
 
 import json as json_module
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -74,7 +75,8 @@ def init(
         print_json({"directory": str(directory), "made": made})
     else:
         sys.stdout.writelines(f"made {path}\n" for path in made)
-        sys.stdout.write(f"Run it: {'' if directory == Path() else f'cd {directory} && '}xcore up\n")
+        program = "xcore" if shutil.which("xcore") else Path(sys.argv[0]).absolute()  # of an environment not activated
+        sys.stdout.write(f"Run it: {'' if directory == Path() else f'cd {directory} && '}{program} up\n")
 
 
 def up(config: ConfigOption = DEFAULT_CONFIG) -> None:

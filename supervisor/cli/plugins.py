@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, Target, UrlOption, WaitOption
-from supervisor.cli.output import duration, print_json, print_table
+from supervisor.cli.output import duration, moment, print_json, print_table
+from supervisor.errors import XcoreError
 from supervisor.printable import one_line
 
 app = typer.Typer(help="Look at plugins and act on them.", no_args_is_help=True)
@@ -52,6 +53,8 @@ def restart(
         print_json(plugin)
     else:
         print_plugins([plugin])
+    if wait > 0:
+        _require_running(plugin)
 
 
 @app.command()
@@ -90,10 +93,10 @@ def print_plugin(plugin: dict[str, Any]) -> None:
         sys.stdout.write(f"{key + ':':12}{one_line(plugin[key])}\n")
     if error := plugin["error"]:
         sys.stdout.write(f"{'error:':12}{error['phase']}: {one_line(error['message'])}\n")
-        said = [error["hint"], error["location"], *error["log_tail"]]
+        said = [*error["hint"].splitlines(), error["location"], *error["traceback"].splitlines(), *error["log_tail"]]
         sys.stdout.writelines(f"{'':12}{one_line(line)}\n" for line in said if line)
     if last := plugin["last_exit"]:
-        sys.stdout.write(f"{'last exit:':12}{last['instance']}: {last['cause']} after {duration(last['uptime'])}\n")
+        sys.stdout.write(f"{'last exit:':12}{_what_happened(last)}\n")
     print_table(
         ("INSTANCE", "PID", "STATE", "UPTIME", "RESTARTS", "CPU %", "MEMORY MB", "IN FLIGHT", "REQUESTS"),
         [
@@ -102,3 +105,18 @@ def print_plugin(plugin: dict[str, Any]) -> None:
         ],
         "It has no instances.",
     )
+
+
+def _what_happened(record: dict[str, Any]) -> str:
+    how = f"signal {record['signal']}" if record["signal"] is not None else f"exit code {record['exit_code']}"
+    who = f" by {one_line(record['actor'])}" if record["actor"] else ""
+    when = f"{moment(record['time'])}, after {duration(record['uptime'])}"
+    return f"{record['instance']} (pid {record['pid']}): {record['cause']}{who}, {how}, at {when}"
+
+
+def _require_running(plugin: dict[str, Any]) -> None:
+    """A restart that ends without a ready instance has failed."""
+    if not any(instance["state"] == "running" for instance in plugin["instances"]):
+        name = plugin["name"]
+        problem = (plugin["error"] or {}).get("message") or f"it is {plugin['state']}"
+        raise XcoreError(f"plugin {name!r} does not run: {one_line(problem)}", hint=f"see xcore plugin show {name}")

@@ -82,7 +82,7 @@ class PluginScene:
             claims=Claims(),
             gateways=self.gateways,
             repository=self.repository,
-            resources=SimpleNamespace(sample_soon=lambda: None, latest=self.latest.get),
+            resources=SimpleNamespace(sample_soon=lambda: None, latest=self.latest.get, forget=lambda _child: None),
             recorded=self.exits.append,
             changed=lambda: None,
             released=lambda: self.plugins.retry_refused(),  # noqa: PLW0108 - made after this

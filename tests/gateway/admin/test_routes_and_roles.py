@@ -40,6 +40,7 @@ ROUTES = [
     ("POST", "/admin/tokens", OWN, 201, "tokens.create", {"name": "ci", "role": "admin", "expires_days": None}),
     ("DELETE", "/admin/tokens/ci", OWN, 204, "tokens.revoke", {"id": "ci"}),
     ("GET", "/health", OPEN, 200, None, None),
+    ("HEAD", "/health", OPEN, 200, None, None),
     ("GET", "/openapi.json", OPEN, 200, None, None),
     ("GET", "/docs", OPEN, 200, None, None),
     ("GET", "/redoc", OPEN, 200, None, None),
