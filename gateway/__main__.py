@@ -1,13 +1,13 @@
 """Start a gateway: ``python -m gateway``, by the supervisor, which says over the control channel what to do."""
 
 import faulthandler
-import gc
 import logging
 import os
 import sys
 
 import uvloop
 
+from gateway import memory
 from gateway.app import Gateway
 from gateway.control import ControlAddress
 from gateway.errors import HandshakeRefusedError
@@ -18,16 +18,11 @@ from plugin_runtime.wire import WireError
 logger = logging.getLogger("gateway")
 
 
-YOUNG_CONTAINERS = 10_000
-"""What a few hundred requests in flight consist of. They end without the garbage collector, which finds nothing to free
-among them however often it looks."""
-
-
 def main() -> int:
     """Run one gateway and return its exit code."""
     # By C code, so that it works in a stuck event loop, too; unregistered, the signal would be death.
     faulthandler.register(STACKS_SIGNAL)
-    _spare_collector()
+    memory.tune()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").addFilter(quiet)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -45,13 +40,6 @@ def main() -> int:
         logger.error("Cannot reach the supervisor: %s", error)  # noqa: TRY400 - a traceback says nothing more
         return ExitCode.PARENT_LOST
     return code
-
-
-def _spare_collector() -> None:
-    """Keep the modules, which stay for ever, out of the garbage collector's sight: they took it a fifth of all CPU."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_CONTAINERS)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ meanwhile frames wait here, and the ends send no bodies. Not here: what frames m
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, Optional, Union, cast
 
 from plugin_runtime import framing
@@ -17,6 +18,9 @@ Buffer = Union[bytes, memoryview]
 BATCH_SIZE = 256 * 1024
 """Bytes after which a batch leaves before its turn has ended: about what a Unix socket takes at once."""
 _JOIN_SIZE = 64 * 1024  # below it, one copy costs less than handing over the pieces
+_SEND_BUFFER = 512 * 1024
+"""Bytes that the kernel is asked to take. Its usual 208 KiB are less than a window, so every window of a long body
+would have to wait for the peer; where the machine's limit is lower, it does."""
 _CLOSE = framing.FrameType.CLOSE.value
 
 
@@ -131,6 +135,7 @@ class FrameConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
 
     def get_buffer(self, sizehint: int) -> Any:
         return self._decoder.get_buffer()

@@ -228,8 +228,8 @@ def test_the_app_is_not_called_before_the_kernel_has_the_accepted_frame(run, tmp
 class FullTransport(asyncio.Transport):
     """A socket of which the kernel takes no more: what is written stays in memory."""
 
-    def __init__(self, protocol):
-        super().__init__()
+    def __init__(self, protocol, sock):
+        super().__init__({"socket": sock})
         self.protocol = protocol
 
     def write(self, data):
@@ -248,7 +248,8 @@ def test_an_accepted_frame_that_the_kernel_did_not_take_holds_back_the_call(tmp_
     async def scenario():
         async with serving(hello_app, tmp_path) as server:
             connection = server._connection()
-            connection.connection_made(FullTransport(connection))
+            with socket.socket(socket.AF_UNIX) as sock:
+                connection.connection_made(FullTransport(connection, sock))
             for data in (HELLO, request(1, POST)):
                 connection.paused = False
                 connection.get_buffer(-1)[: len(data)] = data
