@@ -23,14 +23,14 @@ from supervisor.child_record import ChildRecord, Policy
 from supervisor.clock import Clock
 from supervisor.control import Connection, ControlServer, Expected
 from supervisor.errors import SpawnError
-from supervisor.exits import exit_record, explain
-from supervisor.incarnation import Incarnation
+from supervisor.exits import explain
+from supervisor.incarnation import Incarnation, record_of_exit
 from supervisor.lifecycle import IllegalTransitionError, advance
 from supervisor.limits import exceeded
 from supervisor.liveness import Verdict, check, observe_beat
-from supervisor.log_files import LogWriter
 from supervisor.output import Output
 from supervisor.process_stat import read_process_stat
+from supervisor.questions import Questions
 from supervisor.reaper import Reaper
 from supervisor.spawn import spawn
 from supervisor.spec import ChildSpec, ExitStatus
@@ -45,6 +45,13 @@ _WATCHED = {State.RUNNING, State.STALLED}
 """Before, start_timeout is the limit, and after, stop_timeout."""
 
 
+class LogSink(Protocol):
+    """Takes what children print: LogWriter."""
+
+    def write(self, name: str, instance: str, stream: str, lines: Sequence[str]) -> None:
+        """Never waits."""
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """The adapters that every child works with."""
@@ -53,7 +60,7 @@ class Surroundings:
     folder: StateFolder
     control: ControlServer
     reaper: Reaper
-    logs: LogWriter
+    logs: LogSink
 
 
 class ChildOwner(Protocol):
@@ -91,6 +98,7 @@ class Child:
         self.spec = spec
         self.record = ChildRecord()
         self.incarnation: Incarnation | None = None
+        self.questions = Questions()
         self.settled = asyncio.Event()
         """Set while there is no process and none will come by itself: exited, or failed for good."""
         self._owner = owner
@@ -123,6 +131,11 @@ class Child:
         """Seconds since its process was spawned; 0 without one."""
         spawned = self.record.spawned_at
         return self._around.clock.monotonic() - spawned if self.incarnation and spawned is not None else 0.0
+
+    def respecify(self, spec: ChildSpec) -> None:
+        """Follow other settings: policies and limits from now on, what a process is started with from the next one."""
+        self.spec = spec
+        self._policy = Policy(spec.restart, spec.timeouts)
 
     def post(self, event: events.Event) -> None:
         """Let the child react to ``event``: now, or after what it is reacting to."""
@@ -188,6 +201,7 @@ class Child:
     def disconnected(self, connection: Connection) -> None:
         if self.incarnation is not None and self.incarnation.connection is connection:
             self.incarnation.connection = None
+            self.questions.abandon()
             self._tell(self._owner.disconnected)
             self._report_exit(self.incarnation)
 
@@ -204,7 +218,7 @@ class Child:
                 self.post(events.BecameReady())
             case Failed() as failure:
                 self.post(events.StartFailed(failure))
-            case _:
+            case _ if not self.questions.answer(envelope):
                 self._tell(self._owner.received, envelope)
 
     # --- the machine ---
@@ -341,18 +355,7 @@ class Child:
         incarnation = self.incarnation
         if incarnation is not None:
             self._bury(incarnation)
-        record = exit_record(
-            self.spec,
-            incarnation.process.pid if incarnation else None,
-            instruction.cause,
-            instruction.status,
-            uptime=instruction.uptime,
-            log_tail=incarnation.output.tail if incarnation else [],
-            stacks=incarnation.stacks if incarnation else None,
-            actor=instruction.actor,
-            beat=incarnation.beat if incarnation else None,
-            message=instruction.message,
-        )
+        record = record_of_exit(self.spec, incarnation, instruction)
         logger.info("%s", explain(record))
         self._tell(self._owner.exited, record)
 

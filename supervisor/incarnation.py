@@ -7,11 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from plugin_runtime.protocol import STACKS_SIGNAL, Beat, Ready
+from plugin_runtime.views import ExitView
+from supervisor.child_events import RecordExit
 from supervisor.control import Connection
+from supervisor.exits import exit_record
 from supervisor.liveness import LivenessState
 from supervisor.output import Output
 from supervisor.spawn import Process
-from supervisor.spec import ExitStatus
+from supervisor.spec import ChildSpec, ExitStatus
 
 STACK_LINES = 1000
 """Kept of what a hung process writes of its stacks; a hundred threads need less."""
@@ -53,3 +56,19 @@ class Incarnation:
         """Take lines of its stderr, if it was asked for its stacks."""
         if self.stacks is not None:
             self.stacks.extend(lines[: STACK_LINES - len(self.stacks)])
+
+
+def record_of_exit(spec: ChildSpec, incarnation: Incarnation | None, instruction: RecordExit) -> ExitView:
+    """The exit record of a process, or of an attempt to start one, which left no incarnation."""
+    return exit_record(
+        spec,
+        incarnation.process.pid if incarnation else None,
+        instruction.cause,
+        instruction.status,
+        uptime=instruction.uptime,
+        log_tail=incarnation.output.tail if incarnation else [],
+        stacks=incarnation.stacks if incarnation else None,
+        actor=instruction.actor,
+        beat=incarnation.beat if incarnation else None,
+        message=instruction.message,
+    )

@@ -18,7 +18,10 @@ STARTERS = re.compile(
     r"(subprocess\.\w+|os\.(fork|forkpty|posix_spawnp?|spawn\w+|exec\w+|system|popen)|pty\.(fork|spawn)"
     r"|(\w+\.)*(create_subprocess_\w+|subprocess_exec|subprocess_shell))"
 )
-CONTRACT = {"plugin_runtime.__version__", "plugin_runtime.protocol", "plugin_runtime.views", "plugin_runtime.wire"}
+CONTRACT = {
+    "plugin_runtime.__version__", "plugin_runtime.protocol", "plugin_runtime.task_protocol", "plugin_runtime.views",
+    "plugin_runtime.task_views", "plugin_runtime.wire",
+}  # fmt: skip
 LINK = {"plugin_runtime.framing", "plugin_runtime.frame_connection"}
 CHILD = {"plugin_runtime.process_facts"}
 """A gateway is a child of the supervisor, too, and says the same of itself."""
@@ -191,7 +194,7 @@ for line in sys.stdin.read().splitlines():
     found = importlib.import_module(module)
     assert not name or hasattr(found, name), "Python 3.9 has no %s.%s" % (module, name)
 sys.path.insert(0, str(root))
-for module in ("protocol", "views"):
+for module in ("protocol", "task_protocol", "views", "task_views"):
     for cls in vars(importlib.import_module("plugin_runtime." + module)).values():
         if isinstance(cls, type):
             typing.get_type_hints(cls)
