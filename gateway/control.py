@@ -16,7 +16,8 @@ from typing import Any
 
 from gateway.errors import HandshakeRefusedError, OperationFailedError, SupervisorAwayError
 from plugin_runtime import protocol, wire
-from plugin_runtime.process_facts import peak_memory_kb, start_ticks
+from plugin_runtime.process_facts import peak_memory_kb, start_ticks, threads
+from plugin_runtime.task_protocol import ListThreads, Threads
 
 logger = logging.getLogger(__name__)
 
@@ -249,14 +250,17 @@ class ControlChannel:
             self._joined()
             while True:
                 for envelope in await connection.receive():
-                    self._handle(envelope)
+                    self._handle(connection, envelope)
         except (OSError, wire.WireError) as error:
             return str(error)
         finally:
             self._detach()
             connection.close()
 
-    def _handle(self, envelope: wire.Envelope) -> None:
+    def _handle(self, connection: Connection, envelope: wire.Envelope) -> None:
+        if isinstance(envelope.message, ListThreads):
+            connection.send(Threads(threads()), envelope.id)
+            return
         if isinstance(envelope.message, (protocol.Result, protocol.Error)):
             # No future: the caller stopped waiting.
             call = self._calls.get(envelope.id)

@@ -1,4 +1,6 @@
-"""First file of every guest: ``<python> -I -u -X utf8 .../plugin_runtime/bootstrap.py``.
+"""First file of every guest: ``<python> -I -u -X utf8 .../plugin_runtime/bootstrap.py [PROGRAM]``.
+
+PROGRAM: ``worker``, which serves a plugin and is the default, or ``task``, which runs background tasks and jobs.
 
 Everything up to the version gate must be understood by any Python there ever was, since a plugin's environment may
 hold any of them: no annotations, no f-strings, no import but ``sys``. After the gate the package ``plugin_runtime`` is
@@ -18,8 +20,13 @@ import importlib.util
 import os
 from pathlib import Path
 
-# multiprocessing's "spawn" imports the main file again, as __mp_main__: that process is the plugin's, not a worker.
+# multiprocessing's "spawn" imports the main file again, as __mp_main__: that process is the plugin's, not a guest.
 if __name__ == "__main__":
+    program = sys.argv.pop(1) if len(sys.argv) > 1 else "worker"  # foreign code reads sys.argv next
+    if program not in ("worker", "task"):
+        sys.stderr.write("cannot run program %r: there are 'worker' and 'task'\n" % program)  # noqa: UP031
+        sys.exit(2)  # ExitCode.USAGE
+
     here = Path(__file__).absolute().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry).absolute() != here]
     runtime = os.environ.pop("XCORE_RUNTIME", "")  # ENV_RUNTIME
@@ -45,9 +52,12 @@ if __name__ == "__main__":
             )
             sys.exit(78)  # ExitCode.INVALID
 
-        from plugin_runtime.worker import main
+        if program == "task":
+            from plugin_runtime.task import main
+        else:
+            from plugin_runtime.worker import main
     except ImportError as error:
         # Without msgpack there is no control channel to report over; stderr and the exit code have to do.
-        sys.stderr.write("cannot start the worker with %s: %s\n" % (sys.executable, error))  # noqa: UP031
+        sys.stderr.write("cannot start the %s with %s: %s\n" % (program, sys.executable, error))  # noqa: UP031
         sys.exit(70)  # ExitCode.START_FAILED
     sys.exit(main())

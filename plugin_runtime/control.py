@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from dataclasses import dataclass
 from platform import python_version
@@ -24,7 +25,7 @@ from typing import Any, Optional, Union
 
 from plugin_runtime.inbox import Inbox, Listener, LoopPulse
 from plugin_runtime.outbox import Outbox
-from plugin_runtime.process_facts import peak_memory_kb, start_ticks
+from plugin_runtime.process_facts import peak_memory_kb, start_ticks, threads
 from plugin_runtime.protocol import (
     ACCEPTED_VERSIONS,
     ENV_CHILD,
@@ -37,6 +38,7 @@ from plugin_runtime.protocol import (
     Refused,
     Welcome,
 )
+from plugin_runtime.task_protocol import ListThreads, Threads
 from plugin_runtime.wire import Decoder, Envelope, WireError
 
 BEAT_INTERVAL = 1.0
@@ -187,9 +189,13 @@ class ControlChannel:
         raise self._answer or SupervisorLostError(self._address.path, self._grace)
 
     def attach(self, listener: Listener) -> None:
-        """Deliver to this listener, also what came before, and watch its loop. Called in the loop."""
-        self._pulse.start(listener.loop)
+        """Deliver to this listener, also what came before, and watch its loop. Called in the loop, if it has one."""
+        self.watch(listener.loop)
         self._inbox.attach(listener)
+
+    def watch(self, loop: Optional[AbstractEventLoop]) -> None:
+        """Let the beats tell of this loop from now on, whoever listens; None: of none. Called in the loop."""
+        self._pulse.start(loop)
 
     def send(self, message: Any, *, standing: bool = False) -> None:
         """Queue a message, from any thread; ``standing`` as in Outbox.
@@ -201,7 +207,7 @@ class ControlChannel:
         self._wake()
 
     def beat(self) -> None:
-        """Say that the loop turns, out of turn. Called in the loop.
+        """Say that the loop turns, out of turn. Called in the loop, if there is one.
 
         To be said before Ready: an import blocks the loop, and the last beat of a long one would make the worker look
         hung from the moment it is watched.
@@ -309,8 +315,15 @@ class ControlChannel:
                 if self._outbox.is_empty:
                     self._outbox.put(self._beat())
             for envelope in connection.exchange(self._outbox, self._wake_reader, next_beat - now):
-                self._inbox.deliver(envelope.message)
+                self._take(envelope)
             self._forget_wakes()
+
+    def _take(self, envelope: Envelope) -> None:
+        if isinstance(envelope.message, ListThreads):
+            # Answered here, since it is asked most where nothing else answers.
+            self._outbox.put(Threads(threads()), request_id=envelope.id)
+        else:
+            self._inbox.deliver(envelope.message)
 
     def _beat(self) -> Beat:
         activity = self._inbox.activity()

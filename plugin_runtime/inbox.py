@@ -1,4 +1,4 @@
-"""The event loop's side of the control channel: who listens, and whether the loop still turns."""
+"""The guest's side of the control channel: who listens, and whether its event loop still turns."""
 
 from __future__ import annotations
 
@@ -27,15 +27,20 @@ class Activity:
 class Listener:
     """The guest's event loop and what to call in it; ``activity`` alone is called by the control thread.
 
-    ``lost``: no supervisor wants this process any more; it shall end with the given code within LOST_GRACE.
+    Without a loop all are called by the control thread, which beats no longer while they run: they return at once and
+    raise nothing. ``lost``: no supervisor wants this process any more; it shall end with the given code within
+    LOST_GRACE.
     """
 
-    loop: asyncio.AbstractEventLoop
+    loop: Optional[asyncio.AbstractEventLoop]
     received: Callable[[Any], None]
     lost: Callable[[ExitCode], None]
     activity: Callable[[], Activity] = Activity
 
     def tell(self, function: Callable[[Any], None], argument: Any) -> None:
+        if self.loop is None:
+            function(argument)
+            return
         try:
             self.loop.call_soon_threadsafe(function, argument)
         except RuntimeError:
@@ -46,19 +51,25 @@ class LoopPulse:
     """When the event loop last turned. Stamped by the loop, read by the control thread."""
 
     def __init__(self) -> None:
-        self._stamp = monotonic()
+        self._stamp: Optional[float] = monotonic()
         self._timer: Optional[asyncio.TimerHandle] = None
 
     @property
     def age(self) -> float:
-        """Seconds since the last stamp."""
-        return monotonic() - self._stamp
+        """Seconds since the last stamp; 0 where there is no loop to be watched."""
+        stamp = self._stamp
+        return 0.0 if stamp is None else monotonic() - stamp
 
     def stamp(self) -> None:
-        self._stamp = monotonic()
+        if self._stamp is not None:
+            self._stamp = monotonic()
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.stamp()
+    def start(self, loop: Optional[asyncio.AbstractEventLoop]) -> None:
+        """Watch this loop from now on; None: there is none."""
+        if loop is None:
+            self._stamp = None
+            return
+        self._stamp = monotonic()
         self._timer = loop.call_later(STAMP_INTERVAL, self.start, loop)
 
     def stop(self) -> None:
@@ -67,7 +78,7 @@ class LoopPulse:
 
 
 class Inbox:
-    """Messages on their way into the event loop; those that come before it turns are kept."""
+    """Messages on their way to the listener; those that come before there is one are kept."""
 
     def __init__(self) -> None:
         self._lock = Lock()

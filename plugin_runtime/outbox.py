@@ -27,13 +27,13 @@ class Outbox:
     def is_empty(self) -> bool:
         return self._empty.is_set()
 
-    def put(self, message: Any, *, standing: bool = False) -> None:
-        """Queue a message of protocol.py.
+    def put(self, message: Any, *, standing: bool = False, request_id: int = 0) -> None:
+        """Queue a message; ``request_id``: of the question that it answers.
 
         Raises:
             ValueError: it is too large for a frame.
         """
-        frame = encode(message)
+        frame = encode(message, request_id)
         with self._lock:
             if standing:
                 self._standing[type(message)] = frame

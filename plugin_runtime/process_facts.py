@@ -1,11 +1,16 @@
-"""What the kernel knows about this process."""
+"""What the kernel and the interpreter know about this process."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from threading import enumerate as living_threads
+
+from plugin_runtime.task_protocol import ThreadFacts
 
 _START_TICKS = 19
 """Index of starttime (field 22 of proc(5)) among the fields that follow the command's name, the first being field 3."""
+_NAME_LIMIT = 200
+"""Characters of a thread's name."""
 
 
 def start_ticks() -> int:
@@ -26,3 +31,22 @@ def peak_memory_kb() -> int:
         return 0
     _, _, rest = status.partition(b"VmHWM:")
     return int(rest.split()[0]) if rest else 0
+
+
+def threads() -> list[ThreadFacts]:
+    """All Python threads, those that others started in C and Python has seen included."""
+    return [
+        ThreadFacts(
+            id=thread.ident or 0,
+            name=_readable(thread.name),
+            alive=thread.is_alive(),
+            daemon=thread.daemon,
+            native=thread.native_id,
+        )
+        for thread in living_threads()
+    ]
+
+
+def _readable(name: str) -> str:
+    """What a message can carry, whatever somebody called a thread."""
+    return name[:_NAME_LIMIT].encode("utf-8", "backslashreplace").decode()

@@ -32,11 +32,13 @@ from types import ModuleType
 from typing import Any, Optional
 
 PARENT_PACKAGE = "plugins"
+SEED = "seed"
+"""Contract of a ``run.py``, as settings name it; anything else names an app."""
 
 
 @dataclass(frozen=True)
 class SourceFolders:
-    """Where the plugin really lies, and the generation's copy of it. Absolute paths."""
+    """Where the plugin really lies, and the generation's copy of it, or one file and its copy. Absolute paths."""
 
     folder: str
     copy: str
@@ -44,6 +46,11 @@ class SourceFolders:
     def copy_of(self, path: str) -> Optional[str]:
         """Where the copy of this file or folder is; None for anything outside the plugin's folder."""
         return _moved(path, self.folder, self.copy) or _moved(path, os.path.realpath(self.folder), self.copy)
+
+    @classmethod
+    def absolute(cls, folder: str, copy: str) -> SourceFolders:
+        """Of paths that may be relative to the working directory as it is now."""
+        return cls(os.path.abspath(folder), os.path.abspath(copy))  # noqa: PTH100 - strings
 
     def real(self, copied: str) -> str:
         """The real place of a file or folder of the copy."""
@@ -91,6 +98,13 @@ class GenerationLoader(SourceFileLoader):
         except (SyntaxError, UnicodeDecodeError):
             return  # not Python; the import itself will say so
         linecache.cache[self.path] = (len(data), None, lines, self.path)
+
+
+class FileLoader(GenerationLoader):
+    """Loads the one file whose copy ``folders`` names, and keeps no bytecode: it has no folder of ours to lie in."""
+
+    def path_stats(self, path: str) -> dict[str, float]:
+        raise OSError(f"no bytecode is kept of {path}")  # what tells the import system to read the source
 
 
 class GenerationFinder:
@@ -183,6 +197,11 @@ def install(folders: SourceFolders, plugin: str, import_roots: Sequence[str] = (
     copies = [folders.copy_of(root) or root for root in import_roots]
     if not any(Path(copy, name).exists() for copy in copies for name in (PARENT_PACKAGE, f"{PARENT_PACKAGE}.py")):
         sys.meta_path.insert(0, PluginsPackageFinder(folders, plugin))
+
+
+def install_plugin(plugin: str, folders: SourceFolders, contract: str) -> None:
+    """Make the plugin's code importable as its contract has it: an app's top-level modules too, a ``run.py``'s not."""
+    install(folders, plugin, [] if contract == SEED else import_roots(folders))
 
 
 def import_roots(folders: SourceFolders) -> list[str]:

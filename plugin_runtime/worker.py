@@ -1,32 +1,22 @@
-"""A worker's life: handshake, import, start-up, serving, and an orderly end."""
+"""A worker's life: import, start-up, serving, and an orderly end."""
 
 from __future__ import annotations
 
 import asyncio
-import faulthandler
-import os
 import signal
-import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from threading import Timer
 from typing import Any, Optional
 
-from plugin_runtime import contracts, validator
+from plugin_runtime import contracts, event_loop, validator
 from plugin_runtime.contracts.served import ServedApp
-from plugin_runtime.control import (
-    ControlAddress,
-    ControlChannel,
-    HandshakeRefusedError,
-    MissingAddressError,
-    SupervisorLostError,
-)
+from plugin_runtime.control import ControlChannel
 from plugin_runtime.failure import FailureReport, StartFailedError
 from plugin_runtime.inbox import Activity, Listener
+from plugin_runtime.joining import report_failure, take_part
 from plugin_runtime.lifespan import Lifespan, LifespanFailedError
 from plugin_runtime.link import LinkServer
 from plugin_runtime.protocol import (
-    STACKS_SIGNAL,
     ExitCode,
     Failed,
     Phase,
@@ -36,7 +26,6 @@ from plugin_runtime.protocol import (
     WorkerSettings,
 )
 from plugin_runtime.schema import make_schema
-from plugin_runtime.wire import WireError, from_wire
 
 TERM_DRAIN = 30.0
 """Seconds for requests in flight after a SIGTERM that nobody announced: the default of ``stop_timeout``."""
@@ -46,10 +35,6 @@ SHUTDOWN_SHARE = 0.2
 """Part of the time to stop that is kept for the lifespan shutdown."""
 HURRIED_SHUTDOWN = 2.0
 """Seconds for the lifespan shutdown when time is up; the supervisor's SIGKILL follows ``term`` (5 s) after SIGTERM."""
-CANCEL_TIME = 1.0
-"""Seconds that tasks get to end when they are cancelled."""
-EXIT_GRACE = 2.0
-"""Seconds for the interpreter's own end; threads of the plugin that do not return must not keep the process."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +71,7 @@ class Worker:
                 start.result()
                 await asked
         finally:
-            await _cancel(start, asked)
+            await event_loop.cancel(start, asked)
             await self._end()
         return self._stop_request.code if self._stop_request else ExitCode.OK
 
@@ -181,60 +166,23 @@ class Worker:
         task = asyncio.ensure_future(work)
         hurry = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait({task, hurry}, return_when=asyncio.FIRST_COMPLETED)
-        await _cancel(task, hurry)
-
-
-async def _cancel(*tasks: asyncio.Future[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks, timeout=CANCEL_TIME)
+        await event_loop.cancel(task, hurry)
 
 
 def main() -> int:
     """Join the supervisor and do what it wants of this process; return its exit code."""
-    faulthandler.enable()
-    faulthandler.register(STACKS_SIGNAL)
-    try:
-        channel = ControlChannel(ControlAddress.take_from_environment())
-        welcome = channel.connect()
-    except MissingAddressError as error:
-        return _refuse(error, ExitCode.USAGE)
-    except HandshakeRefusedError as error:
-        return _refuse(error, ExitCode.REFUSED)
-    except SupervisorLostError as error:
-        return _refuse(error, ExitCode.PARENT_LOST)
-    try:
-        code = _carry_out(from_wire(WorkerSettings, welcome.settings), channel)
-    except WireError as error:
-        code = _refuse(error, ExitCode.REFUSED)
-    finally:
-        channel.close()
-    _end_within(EXIT_GRACE, code)
-    return code
-
-
-def _refuse(error: Exception, code: ExitCode) -> ExitCode:
-    sys.stderr.write(f"{error}\n")
-    return code
+    return take_part(WorkerSettings, _carry_out)
 
 
 def _carry_out(settings: WorkerSettings, channel: ControlChannel) -> ExitCode:
     """Validate or serve, in an event loop: apps are imported inside a running one, as uvicorn does it."""
     try:
-        return _run(_validate(settings, channel) if settings.validate_only else _serve(settings, channel))
+        return event_loop.run(_validate(settings, channel) if settings.validate_only else _serve(settings, channel))
     except StartFailedError as failure:
-        return _report(failure.failed, channel)
+        return report_failure(failure.failed, channel)
     except OSError as error:  # the working directory or the link: the machine's trouble, not the plugin's
         message = f"cannot start plugin {settings.plugin!r}: {error}"
-        return _report(Failed(Phase.READY.value, type(error).__name__, message), channel)
-
-
-def _report(failed: Failed, channel: ControlChannel) -> ExitCode:
-    sys.stderr.write(f"{failed.traceback}{failed.message}\n")
-    if failed.hint:
-        sys.stderr.write(f"{failed.hint}\n")
-    channel.send(failed)
-    return ExitCode.INVALID if failed.permanent else ExitCode.START_FAILED
+        return report_failure(Failed(Phase.READY.value, type(error).__name__, message), channel)
 
 
 async def _serve(settings: WorkerSettings, channel: ControlChannel) -> ExitCode:
@@ -245,38 +193,3 @@ async def _validate(settings: WorkerSettings, channel: ControlChannel) -> ExitCo
     description = validator.describe(settings)
     channel.send(description)
     return ExitCode.INVALID if description.errors else ExitCode.OK
-
-
-def _run(main: Coroutine[Any, Any, ExitCode]) -> ExitCode:
-    loop = _new_event_loop()
-    asyncio.set_event_loop(loop)
-    try:
-        return loop.run_until_complete(main)
-    finally:
-        loop.run_until_complete(_sweep())
-        asyncio.set_event_loop(None)
-        loop.close()
-
-
-async def _sweep() -> None:
-    """Cancel the tasks that the plugin has left behind."""
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    if left:
-        await _cancel(*left)
-    await asyncio.get_running_loop().shutdown_asyncgens()
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop  # noqa: PLC0415 - not there for every Python
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
-
-
-def _end_within(seconds: float, code: ExitCode) -> None:
-    """Leave the interpreter to its own end, which runs atexit and waits for threads, but not for ever."""
-    timer = Timer(seconds, os._exit, (code,))
-    timer.daemon = True
-    timer.start()

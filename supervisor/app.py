@@ -6,33 +6,32 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import Any
+from dataclasses import dataclass
 
-from plugin_runtime import __version__
-from plugin_runtime.protocol import Cause, ExitCode, GatewaySettings, Health, Kind, State
+from plugin_runtime.protocol import Cause, ExitCode, Health, Kind, State
 from plugin_runtime.views import ExitView, ResourceView
-from plugin_runtime.wire import to_wire
 from supervisor.changes import Changes
 from supervisor.child import Child, Surroundings
 from supervisor.child_events import StartRequested
 from supervisor.clock import SystemClock
 from supervisor.command import CommandServer
 from supervisor.config.configuration import Configuration
-from supervisor.config.policies import liveness_policy, restart_policy
-from supervisor.config.source import load
+from supervisor.config.live import LiveConfiguration
 from supervisor.control import ControlServer
 from supervisor.door import url_of, wait_for_door
 from supervisor.environments.builder import Builder
 from supervisor.environments.installer import Installer
 from supervisor.environments.package_index import PackageIndex
 from supervisor.environments.runtime import Runtime
-from supervisor.errors import ConfigurationError, StoreError
+from supervisor.errors import StoreError, XcoreError
 from supervisor.folder_lock import FolderLock
+from supervisor.folder_watch import FolderWatch
+from supervisor.gateway_spec import gateway_settings, gateway_spec
 from supervisor.gateways import Gateways
 from supervisor.generations import Generations
 from supervisor.interpreters import Interpreters
+from supervisor.jobs.manager import TaskManager
 from supervisor.log_files import LogFiles, LogWriter
 from supervisor.operations import Operations
 from supervisor.own_log import configure_logging
@@ -43,15 +42,22 @@ from supervisor.prefixes import Claims
 from supervisor.preparation import Preparation
 from supervisor.programs import Programs
 from supervisor.reaper import Reaper, become_subreaper
+from supervisor.reconfiguration import Reconfiguration
 from supervisor.resources import OURSELVES, Resources
 from supervisor.run_folder import announce, empty_run_folder, make_state_folder
 from supervisor.sampler import Sampler
-from supervisor.spawn import clean_environment
-from supervisor.spec import ChildSpec
+from supervisor.scheduler import machine_zone
 from supervisor.state_folder import StateFolder
+from supervisor.store.audit import AuditEntry
 from supervisor.store.engine import database_url, sqlite_url
 from supervisor.store.store import Store
 from supervisor.system import System
+from supervisor.tasks.ground import Grounds
+from supervisor.tasks.module_copy import ModuleCopies
+from supervisor.tasks.preparation import TaskPreparation
+from supervisor.tasks.service import TaskServices
+from supervisor.tasks.services import ServiceManager
+from supervisor.threads import ThreadCensus
 from supervisor.tokens import Tokens
 from supervisor.tree import Tree
 from supervisor.validation import Validator
@@ -60,6 +66,13 @@ logger = logging.getLogger(__name__)
 
 ORPHANS_PATIENCE = 5.0
 """Seconds for the gateways of a supervisor that died to leave the port."""
+AUDITED = frozenset(
+    {
+        "config.autorestart", "config.reload", "config.update", "jobs.pause", "jobs.reload", "jobs.resume", "jobs.run",
+        "plugins.restart", "system.stop", "tasks.restart", "tasks.start", "tasks.stop",
+    }
+)  # fmt: skip
+"""Operations that change something, beside those that put themselves on record."""
 VALIDATORS = os.cpu_count() or 1
 """Validating processes at once: imports are all CPU."""
 
@@ -88,23 +101,55 @@ async def _supervise(configuration: Configuration) -> int:
     return ExitCode.OK
 
 
+@dataclass(frozen=True)
+class Workshop:
+    """What makes environments, copies and descriptions of foreign code."""
+
+    installer: Installer
+    runtime: Runtime
+    validator: Validator
+    preparation: Preparation
+
+
+def make_workshop(
+    configuration: Configuration, folder: StateFolder, programs: Programs, validator: Validator
+) -> Workshop:
+    index = PackageIndex(programs, os.environ, configuration.supervisor.index_url)
+    builder = Builder(folder.environments / ".cache", programs, index, os.environ)
+    interpreters = Interpreters(programs, os.environ, folder.interpreters)
+    installer = Installer(folder.environments, builder, interpreters, configuration.base_environment)
+    runtime = Runtime(folder.runtime, builder)
+    preparation = Preparation(configuration, installer, runtime, Generations(folder.generations), validator)
+    return Workshop(installer, runtime, validator, preparation)
+
+
 class Supervisor:
     """Everything that runs in the supervisor's process. ``start`` makes the parts and registers their end."""
 
     def __init__(self, configuration: Configuration, folder: StateFolder, *, predecessor_died: bool) -> None:
         self._configuration = configuration
+        self._live = LiveConfiguration(configuration)
         self._folder = folder
         self._predecessor_died = predecessor_died
         self._clock = SystemClock()
-        self._operations = Operations()
+        self._operations = Operations(self._record_action, self._clock)
         self._changes = Changes()
         self._stop_requested = asyncio.Event()
         self._draining = False
         self._refresh: asyncio.Handle | None = None
-        self._gateways = Gateways(self._gateway_settings, self._operations.perform, self._changed, self._record_exit)
+        self._reloads: set[asyncio.Task[None]] = set()
+        self._gateways = Gateways(
+            lambda: gateway_settings(self._configuration, self._door, self._url),
+            self._operations.perform,
+            self._changed,
+            self._record_exit,
+        )
         self._tree = Tree(self._clock)
         self._store: Store
+        self._jobs: TaskManager
+        self._tasks: ServiceManager
         self._plugins: Plugins
+        self._reconfiguration: Reconfiguration
         self._around: Surroundings
         self._system: System
         self._door: socket.socket
@@ -121,19 +166,37 @@ class Supervisor:
         self._around = await self._make_surroundings(stack, logs)
         await self._open_door(stack)
         resources = self._make_resources(stack)
-        self._plugins = self._make_plugins(logs, resources)
+        self._jobs = TaskManager(self._store, self._around, self._tree, self._record_exit)
+        validator = Validator(self._tree, self._around, self._record_exit, VALIDATORS)
+        programs = Programs(self._around.reaper, self._folder, self._record_exit)
+        workshop = make_workshop(self._configuration, self._folder, programs, validator)
+        self._plugins = self._make_plugins(workshop.preparation, logs, resources)
+        self._tasks = self._make_tasks(workshop, logs, resources)
+        self._jobs.begin_reload = self._tasks.reload_all
         stack.push_async_callback(self._gateways.close)
         stack.push_async_callback(self._tree.stop_all, Cause.SHUTDOWN, "supervisor")
         stack.push_async_callback(self._plugins.close)
+        stack.push_async_callback(self._tasks.close)
+        await self._jobs.start()
+        stack.push_async_callback(self._jobs.close)
         stack.callback(self._begin_draining)
         tokens = Tokens(self._store.tokens, self._store.audit, self._gateways, self._clock, self._folder.admin_token)
         await tokens.start()
         self._system = System(
-            self._tree, self._plugins, resources, self._store.exits, self._clock, self._folder, self._health
+            self._tree,
+            self._plugins,
+            self._tasks,
+            resources,
+            self._store.exits,
+            self._clock,
+            self._folder,
+            self._health,
         )
         self._system.request_stop = self._request_stop
-        for part in (self._system, self._plugins, tokens):
-            self._operations.register(part.operations)
+        self._reconfiguration = Reconfiguration(self._live, self._configuration.path, os.environ)
+        census = ThreadCensus(self._tree, self._clock)
+        for part in (self._system, self._plugins, self._tasks, self._jobs, self._reconfiguration, census, tokens):
+            self._operations.register(part.operations, audited=AUDITED & part.operations.keys())
         await self._open_command_socket(stack)
         self._tree.start()
         stack.callback(self._tree.close)
@@ -172,55 +235,65 @@ class Supervisor:
         stack.push_async_callback(commands.close)
 
     def _make_resources(self, stack: AsyncExitStack) -> Resources:
-        interval = self._configuration.supervisor.sample_interval
-        sampler = Sampler(lambda: {OURSELVES: os.getpid(), **self._tree.pids}, self._clock, interval)
-        resources = Resources(self._tree, sampler, lambda: interval, self._record_samples)
+        sampler = Sampler(
+            lambda: {OURSELVES: os.getpid(), **self._tree.pids},
+            self._clock,
+            self._configuration.supervisor.sample_interval,
+        )
+        resources = Resources(self._tree, sampler, self._sample_interval, self._record_samples)
         resources.start()
         stack.callback(resources.close)
         return resources
 
-    def _make_plugins(self, logs: LogFiles, resources: Resources) -> Plugins:
-        validator = Validator(self._tree, self._around, self._record_exit, VALIDATORS)
+    def _sample_interval(self) -> float:
+        return self._live.current.supervisor.sample_interval
+
+    def _make_plugins(self, preparation: Preparation, logs: LogFiles, resources: Resources) -> Plugins:
         services = PluginServices(
             configuration=self._configuration,
             around=self._around,
             tree=self._tree,
-            preparation=self._make_preparation(validator),
+            preparation=preparation,
             claims=Claims(),
             gateways=self._gateways,
             repository=self._store.plugins,
             resources=resources,
+            jobs=self._jobs,
             recorded=self._record_exit,
             changed=self._changed,
             released=self._retry_refused,
         )
         return Plugins(self._configuration.plugins_directory, services, logs, self._store.exits)
 
-    def _make_preparation(self, validator: Validator) -> Preparation:
-        configuration, folder = self._configuration, self._folder
-        programs = Programs(self._around.reaper, folder, self._record_exit)
-        index = PackageIndex(programs, os.environ, configuration.supervisor.index_url)
-        builder = Builder(folder.environments / ".cache", programs, index, os.environ)
-        interpreters = Interpreters(programs, os.environ, folder.interpreters)
-        return Preparation(
-            configuration,
-            Installer(folder.environments, builder, interpreters, configuration.base_environment),
-            Runtime(folder.runtime, builder),
-            Generations(folder.generations),
-            validator,
+    def _make_tasks(self, workshop: "Workshop", logs: LogFiles, resources: Resources) -> ServiceManager:
+        copies = ModuleCopies(self._folder.task_copies)
+        grounds = Grounds(self._live, workshop.installer, workshop.runtime, workshop.preparation)
+        services = TaskServices(
+            live=self._live,
+            around=self._around,
+            tree=self._tree,
+            preparation=TaskPreparation(self._live, grounds, copies, workshop.validator, machine_zone()),
+            jobs=self._jobs,
+            repository=self._store.tasks,
+            resources=resources,
+            recorded=self._record_exit,
+            changed=self._changed,
         )
+        watch = FolderWatch(self._configuration.tasks_directory, self._configuration.manager.tasks.interval)
+        return ServiceManager(services, watch, logs, self._store.exits)
 
     # --- run ---
 
     async def serve_until_stopped(self) -> None:
         """Find the plugins, open the door, and wait for the order to stop."""
         await self._plugins.discover()
+        await self._tasks.discover()
         self._gateways.publish()
         self._changed()
         self._start_gateways()
         stopped = asyncio.create_task(self._stop_requested.wait(), name="stop-requested")
         opened = asyncio.create_task(self._changes.until(self._is_open), name="door-opened")
-        settled = asyncio.create_task(self._changes.until(lambda: self._plugins.is_settled), name="plugins-settled")
+        settled = asyncio.create_task(self._changes.until(self._is_settled), name="settled")
         try:
             await asyncio.wait([stopped, opened], return_when=asyncio.FIRST_COMPLETED)
             if opened.done():
@@ -235,37 +308,13 @@ class Supervisor:
                 task.cancel()
 
     def _start_gateways(self) -> None:
-        settings = self._configuration.supervisor
         for number in range(1, self._configuration.gateway.processes + 1):
-            spec = ChildSpec(
-                id=f"gateway.{number}",
-                name=Kind.GATEWAY.value,
-                kind=Kind.GATEWAY,
-                command=(sys.executable, "-I", "-u", "-X", "utf8", "-m", "gateway"),
-                working_directory=self._configuration.folder,
-                environment=clean_environment(os.environ),
-                pass_fds=(self._door.fileno(),),
-                restart=restart_policy(settings.restart),
-                liveness=liveness_policy(settings.heartbeat),
-            )
-            child = Child(spec, self._gateways, self._around)
+            child = Child(gateway_spec(self._configuration, number, self._door), self._gateways, self._around)
             self._tree.add(child)
             child.post(StartRequested("supervisor"))
 
-    def _gateway_settings(self) -> Mapping[str, Any]:
-        options = self._configuration.gateway.model_dump(mode="json")
-        paths = {"ssl_certfile": self._configuration.ssl_certfile, "ssl_keyfile": self._configuration.ssl_keyfile}
-        options.update({key: str(path) for key, path in paths.items() if path is not None})
-        settings: Mapping[str, Any] = to_wire(
-            GatewaySettings(
-                listen_fd=self._door.fileno(),
-                url=self._url,
-                options=options,
-                adopt_grace=self._configuration.supervisor.adopt_grace,
-                version=__version__,
-            )
-        )
-        return settings
+    def _is_settled(self) -> bool:
+        return self._plugins.is_settled and self._tasks.is_settled
 
     def _is_open(self) -> bool:
         return any(child.state is State.RUNNING for child in self._tree.children if child.spec.kind is Kind.GATEWAY)
@@ -288,7 +337,8 @@ class Supervisor:
 
     def _summary(self) -> str:
         states = [f"{name} {plugin.state}" for name, plugin in sorted(self._plugins.health().items())]
-        return f"Plugins: {', '.join(states) or 'none'}"
+        tasks = [f"{name} {state}" for name, state in sorted(self._tasks.states.items())]
+        return f"Plugins: {', '.join(states) or 'none'}. Tasks: {', '.join(tasks) or 'none'}"
 
     # --- news ---
 
@@ -318,6 +368,9 @@ class Supervisor:
     def _record_exit(self, record: ExitView) -> None:
         self._store.observations.put(record)
 
+    async def _record_action(self, entry: AuditEntry) -> None:
+        await self._store.record_audit(entry)
+
     def _record_samples(self, samples: list[ResourceView]) -> None:
         for sample in samples:
             self._store.observations.put(sample)
@@ -329,7 +382,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._request_stop, number.name)
             stack.callback(loop.remove_signal_handler, number)
-        loop.add_signal_handler(signal.SIGHUP, self._check_configuration)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_configuration)
         stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
     def _request_stop(self, actor: str) -> None:
@@ -349,11 +402,13 @@ class Supervisor:
         # Theirs are closed as they drain; with the last one, connections that wait in the backlog are refused.
         self._door.close()
 
-    def _check_configuration(self) -> None:
-        """SIGHUP: say whether what is on disk now could be used."""
+    def _reload_configuration(self) -> None:
+        """SIGHUP: put in force what is on disk now, where it is valid."""
+        self._reloads = {task for task in self._reloads if not task.done()}
+        self._reloads.add(asyncio.create_task(self._reload("SIGHUP"), name="reload-configuration"))
+
+    async def _reload(self, actor: str) -> None:
         try:
-            load(self._configuration.path, os.environ)
-        except ConfigurationError as error:
+            await self._reconfiguration.reload(actor)
+        except XcoreError as error:
             logger.error("Kept the configuration in force: %s", error)  # noqa: TRY400 - a sentence for the operator
-        else:
-            logger.info("%s is valid; it takes effect at the next start", self._configuration.path)

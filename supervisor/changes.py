@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+from supervisor.errors import ConflictError, TookTooLongError
+
 
 class Changes:
     """Wakes whoever waits, at every change; each then looks for itself whether it is the one it waits for."""
@@ -23,3 +25,19 @@ class Changes:
                 self._waiting = asyncio.get_running_loop().create_future()
             # Shielded: all who wait share the future, and one that gives up must not cancel it for the others.
             await asyncio.shield(self._waiting)
+
+
+async def within(seconds: float, step: "asyncio.Task[None]", what: str) -> None:
+    """Wait for ``step``, which goes on by itself when the time is over.
+
+    Raises:
+        TookTooLongError: it is not done after ``seconds``.
+        ConflictError: it was given up.
+        Exception: what it failed with.
+    """
+    done, _ = await asyncio.wait([step], timeout=seconds)
+    if not done:
+        raise TookTooLongError(what, seconds)
+    if step.cancelled():
+        raise ConflictError(f"{what} was given up: xcore is stopping")
+    step.result()

@@ -366,3 +366,10 @@ class Child:
         if incarnation.connection is not None:
             incarnation.connection.close()
             self._tell(self._owner.disconnected)
+
+
+def is_replaced(child: Child, former: Incarnation | None) -> bool:
+    """Another process than ``former`` is ready, or it is certain that none will be for now."""
+    if child.state in {State.FAILED, State.EXITED, State.BACKOFF}:
+        return True
+    return child.incarnation is not former and child.state is State.RUNNING

@@ -2,22 +2,35 @@
 
 An operation is an async function of its arguments; it returns what wire.py can carry (dataclasses of views.py, lists,
 maps, scalars) or raises an XcoreError. Who may ask is checked before: by roles at the gateway, by the kernel's word at
-the command socket.
+the command socket. Those that change something are audited: who asked for what, and what came of it.
 """
 
+import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from plugin_runtime.protocol import Call, Error, Result
 from plugin_runtime.wire import encode, to_wire
+from supervisor.clock import Clock, SystemClock
 from supervisor.errors import UnknownNameError, XcoreError
+from supervisor.store.audit import AuditEntry
+from supervisor.store.audit_facts import audit_facts
 
 logger = logging.getLogger(__name__)
 
 Operation = Callable[..., Awaitable[Any]]
+Audit = Callable[[AuditEntry], Awaitable[None]]
+"""Puts an entry on record; what is wrong with the database is its own affair."""
+
+_SUCCEEDED = "succeeded"
+_CANCELLED = "cancelled"
+
+
+async def _nobody(entry: AuditEntry) -> None:
+    """Keeps no record."""
 
 
 class ArgumentsError(XcoreError):
@@ -32,17 +45,47 @@ class ArgumentsError(XcoreError):
 class Operations:
     """The table. Handlers are registered by whoever owns the thing that they work on."""
 
-    def __init__(self) -> None:
+    def __init__(self, audit: Audit = _nobody, clock: Clock | None = None) -> None:
+        """``audit``: awaited at the end of each audited operation, before it is answered."""
         self._handlers: dict[str, Operation] = {}
+        self._audited: set[str] = set()
+        self._audit = audit
+        self._clock = clock or SystemClock()
 
-    def register(self, handlers: Mapping[str, Operation]) -> None:
-        """Add operations by name, "plugins.list". A name is given out once."""
+    def register(self, handlers: Mapping[str, Operation], *, audited: Collection[str] = frozenset()) -> None:
+        """Add operations by name, "plugins.list". A name is given out once.
+
+        ``audited``: those of them that are put on record, also where they fail or are not done by the end of xcore.
+        """
+        if unknown := set(audited) - handlers.keys():
+            raise ValueError(f"operations audited but not registered: {', '.join(sorted(unknown))}")
         if taken := self._handlers.keys() & handlers.keys():
             raise ValueError(f"operations registered twice: {', '.join(sorted(taken))}")
         self._handlers.update(handlers)
+        self._audited.update(audited)
 
     async def perform(self, call: Call) -> Result | Error:
         """Carry out one call; every failure becomes an Error and is logged once, with its duration."""
+        if call.operation not in self._audited:
+            return await self._attempt(call)
+        asked = self._clock.time()
+        try:
+            answer = await self._attempt(call)
+        except asyncio.CancelledError:
+            # Whoever asked is gone, or we are about to be; it may have been done all the same.
+            await self._put_on_record(call, asked, _CANCELLED)
+            raise
+        await self._put_on_record(call, asked, answer.type if isinstance(answer, Error) else _SUCCEEDED)
+        return answer
+
+    async def _put_on_record(self, call: Call, asked: float, outcome: str) -> None:
+        try:
+            target, detail = audit_facts(call.arguments)
+            await self._audit(AuditEntry(asked, call.actor, call.operation, target, outcome, detail))
+        except Exception:  # the boundary of the record: what is done is done, and is answered as such
+            logger.exception("Cannot put %s by %s on record", call.operation, call.actor)
+
+    async def _attempt(self, call: Call) -> Result | Error:
         started = time.monotonic()
         try:
             return Result(to_wire(await self._invoke(call)))

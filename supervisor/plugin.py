@@ -27,13 +27,14 @@ from plugin_runtime.protocol import (
 from plugin_runtime.views import ExitView, PluginError
 from plugin_runtime.wire import Envelope, to_wire
 from supervisor.changes import Changes
-from supervisor.child import Child, Surroundings
+from supervisor.child import Child, Surroundings, is_replaced
 from supervisor.child_events import RestartRequested, StartRequested
 from supervisor.config.configuration import Configuration
 from supervisor.config.policies import liveness_policy, restart_policy
-from supervisor.errors import ConflictError, PluginRefusedError, StoreError, TookTooLongError
+from supervisor.errors import PluginRefusedError, StoreError
 from supervisor.gateways import Gateways
 from supervisor.held_prefix import HeldPrefix
+from supervisor.jobs.plugin_jobs import JobBook, declare_jobs
 from supervisor.plugin_state import state_of_instances
 from supervisor.plugin_view import Link, error_of_failure, route_of
 from supervisor.prefixes import Claims, check_plugin_name
@@ -61,6 +62,7 @@ class PluginServices:
     gateways: Gateways
     repository: Repository
     resources: Resources
+    jobs: JobBook
     recorded: Callable[[ExitView], None]
     """Takes every exit record."""
     changed: Callable[[], None]
@@ -142,7 +144,7 @@ class Plugin:
                 self._preparing = True
                 await self._retire(actor)
                 await self._bring_up()
-                await self._changes.until(lambda: all(_is_replaced(child, None) for child in self.instances))
+                await self._changes.until(lambda: all(is_replaced(child, None) for child in self.instances))
                 return
             for child in self.instances:
                 await self._replace(child, actor)
@@ -155,7 +157,7 @@ class Plugin:
     async def _replace(self, child: Child, actor: str) -> None:
         former = child.incarnation
         child.post(RestartRequested(Cause.OPERATOR, actor))
-        await self._changes.until(lambda: _is_replaced(child, former))
+        await self._changes.until(lambda: is_replaced(child, former))
 
     async def admit(self) -> None:
         """Try again to get the prefix that was refused."""
@@ -208,6 +210,7 @@ class Plugin:
         self._refused, self.error = False, None
         await self._register(prepared)
         self._start_instances(prepared.build)
+        declare_jobs(self._services.jobs, prepared.build, self._services.configuration.supervisor.adopt_grace)
 
     def claim_former(self) -> None:
         """Own what it owned in an earlier life, before any newcomer can take it."""
@@ -348,26 +351,3 @@ def _is_coming(child: Child) -> bool:
     if child.state in {State.DRAINING, State.STOPPING}:
         return child.record.wanted
     return child.state in {State.PENDING, State.STARTING, State.BACKOFF}
-
-
-def _is_replaced(child: Child, former: object) -> bool:
-    """Another process is ready in its place, or it is certain that none will be for now."""
-    if child.state in {State.FAILED, State.EXITED, State.BACKOFF}:
-        return True
-    return child.incarnation is not former and child.state is State.RUNNING
-
-
-async def within(seconds: float, step: "asyncio.Task[None]", what: str) -> None:
-    """Wait for ``step``, which goes on by itself when the time is over.
-
-    Raises:
-        TookTooLongError: it is not done after ``seconds``.
-        ConflictError: it was given up.
-        Exception: what it failed with.
-    """
-    done, _ = await asyncio.wait([step], timeout=seconds)
-    if not done:
-        raise TookTooLongError(what, seconds)
-    if step.cancelled():
-        raise ConflictError(f"{what} was given up: xcore is stopping")
-    step.result()

@@ -9,10 +9,11 @@ from typing import Any
 
 from plugin_runtime.protocol import PluginHealth, PluginState
 from plugin_runtime.views import PluginView
+from supervisor.changes import within
 from supervisor.errors import ConfigurationError, ConflictError, PluginRefusedError, StoreError, UnknownNameError
 from supervisor.log_files import LogFiles
 from supervisor.operations import Operation
-from supervisor.plugin import Plugin, PluginServices, within
+from supervisor.plugin import Plugin, PluginServices
 from supervisor.plugin_view import plugin_view
 from supervisor.store.exits import ExitLog
 

@@ -7,14 +7,15 @@ of what serves already is touched.
 import asyncio
 import io
 import os
-from collections.abc import Coroutine, Mapping
+from collections import defaultdict
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dotenv import dotenv_values
 
-from plugin_runtime.protocol import Description, Phase
+from plugin_runtime.protocol import Description, Failed, Phase
 from plugin_runtime.views import PluginError
 from supervisor.config.configuration import Configuration
 from supervisor.config.regular_file import UnreadableFileError, read_text
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 
 class PreparationError(Exception):
-    """The plugin cannot be served; ``error`` as people see it."""
+    """The plugin cannot be served, or the task not be run; ``error`` as people see it."""
 
     def __init__(self, error: PluginError) -> None:
         super().__init__(error.message)
@@ -66,6 +67,7 @@ class Preparation:
         self._runtime = runtime
         self._generations = generations
         self._validator = validator
+        self._building: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def read_manifest(self, name: str, folder: Path) -> PluginManifest:
         """Take the first step, which is quick.
@@ -73,7 +75,7 @@ class Preparation:
         Raises:
             PreparationError: with phase, cause and what to do.
         """
-        return await self._in_phase(Phase.MANIFEST, asyncio.to_thread(self._read_manifest, name, folder))
+        return await in_phase(Phase.MANIFEST, asyncio.to_thread(self._read_manifest, name, folder))
 
     async def prepare(self, manifest: PluginManifest, folder: Path, on_progress: OnProgress) -> Prepared:
         """Do whatever of the other steps has not been done for this content of the folder before.
@@ -81,24 +83,20 @@ class Preparation:
         Raises:
             PreparationError: with phase, cause and what to do.
         """
-        build = await self._in_phase(Phase.ENVIRONMENT, self._build(manifest, folder, on_progress))
-        finding = await self._in_phase(Phase.IMPORT, self._validate(build))
+        build = await in_phase(Phase.ENVIRONMENT, self._build(manifest, folder, on_progress))
+        finding = await in_phase(Phase.IMPORT, self._validate(build))
         if finding.description.errors:
-            raise PreparationError(_error_of(finding))
+            raise PreparationError(error_of(finding.description.errors, finding.log_tail))
         return Prepared(build, finding.description)
 
-    async def _in_phase(self, phase: Phase, step: Coroutine[Any, Any, T]) -> T:
-        try:
-            return await step
-        except XcoreError as error:
-            tail = error.log_tail if isinstance(error, EnvironmentBuildError) else []
-            kind = type(error).__name__.removesuffix("Error")
-            raise PreparationError(
-                PluginError(phase.value, kind, error.message, hint=error.hint, log_tail=tail)
-            ) from error
-        except OSError as error:
-            message = f"{error.filename or 'its files'}: {error.strerror or error}"
-            raise PreparationError(PluginError(phase.value, type(error).__name__, message)) from error
+    async def build(self, name: str, folder: Path, on_progress: OnProgress) -> Build:
+        """Manifest, environment and copy of the code, for processes other than workers: nothing is validated.
+
+        Raises:
+            PreparationError: with phase, cause and what to do.
+        """
+        manifest = await self.read_manifest(name, folder)
+        return await in_phase(Phase.ENVIRONMENT, self._build(manifest, folder, on_progress))
 
     def _read_manifest(self, name: str, folder: Path) -> PluginManifest:
         text = _text_of(name, folder / "pyproject.toml")
@@ -106,9 +104,11 @@ class Preparation:
 
     async def _build(self, manifest: PluginManifest, folder: Path, on_progress: OnProgress) -> Build:
         name = manifest.plugin
-        environment = await self._installer.ensure(name, folder, on_progress)
-        guest = await self._runtime.ensure(environment.interpreter, on_progress)
-        return await asyncio.to_thread(self._assemble, manifest, folder, environment, guest.path)
+        # Its tasks may want it built while it is brought up itself, and generations have one maker at a time.
+        async with self._building[name]:
+            environment = await self._installer.ensure(name, folder, on_progress)
+            guest = await self._runtime.ensure(environment.interpreter, on_progress)
+            return await asyncio.to_thread(self._assemble, manifest, folder, environment, guest.path)
 
     def _assemble(self, manifest: PluginManifest, folder: Path, environment: Environment, guest: Path) -> Build:
         snapshot = Snapshot.take(folder, self._configuration.manager.snapshot.ignores)
@@ -145,6 +145,19 @@ class Preparation:
         return finding
 
 
+async def in_phase(phase: Phase, step: Coroutine[Any, Any, T]) -> T:
+    """Take a step of a preparation; what its author or the operator has to mend becomes a PreparationError."""
+    try:
+        return await step
+    except XcoreError as error:
+        tail = error.log_tail if isinstance(error, EnvironmentBuildError) else []
+        kind = type(error).__name__.removesuffix("Error")
+        raise PreparationError(PluginError(phase.value, kind, error.message, hint=error.hint, log_tail=tail)) from error
+    except OSError as error:
+        message = f"{error.filename or 'its files'}: {error.strerror or error}"
+        raise PreparationError(PluginError(phase.value, type(error).__name__, message)) from error
+
+
 def _text_of(plugin: str, path: Path) -> str | None:
     try:
         return read_text(path)
@@ -157,9 +170,8 @@ def _dotenv(plugin: str, path: Path) -> Mapping[str, str]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _error_of(finding: Finding) -> PluginError:
-    """The first failure, with the messages of all: a plugin's author mends them in one go."""
-    failures = finding.description.errors
+def error_of(failures: Sequence[Failed], log_tail: list[str]) -> PluginError:
+    """The first failure, with the messages of all: an author mends them in one go."""
     first = failures[0]
     return PluginError(
         phase=first.phase,
@@ -168,5 +180,5 @@ def _error_of(finding: Finding) -> PluginError:
         hint="; ".join(failure.hint for failure in failures if failure.hint),
         location=first.location,
         traceback=first.traceback,
-        log_tail=finding.log_tail,
+        log_tail=log_tail,
     )

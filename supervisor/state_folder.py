@@ -54,6 +54,11 @@ class StateFolder:
         return self.root / "generations"
 
     @property
+    def task_copies(self) -> Path:
+        """``generations/_tasks/<task>/<hash>``; no plugin can have that name."""
+        return self.generations / "_tasks"
+
+    @property
     def data(self) -> Path:
         """``data/<plugin>``, kept for ever."""
         return self.root / "data"

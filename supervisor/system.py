@@ -16,6 +16,7 @@ from supervisor.plugins import Plugins
 from supervisor.resources import Resources
 from supervisor.state_folder import StateFolder
 from supervisor.store.exits import ExitLog
+from supervisor.tasks.services import ServiceManager
 from supervisor.tree import Tree
 
 MOST_EXITS = 1000
@@ -29,6 +30,7 @@ class System:
         self,
         tree: Tree,
         plugins: Plugins,
+        tasks: ServiceManager,
         resources: Resources,
         exits: ExitLog,
         clock: Clock,
@@ -37,6 +39,7 @@ class System:
     ) -> None:
         self._tree = tree
         self._plugins = plugins
+        self._tasks = tasks
         self._resources = resources
         self._exits = exits
         self._clock = clock
@@ -66,6 +69,7 @@ class System:
             "url": self.url,
             "state_dir": str(self._folder.root),
             "plugins": [asdict(view) for view in await self._plugins.list_plugins()],
+            "tasks": [asdict(view) for view in await self._tasks.list_tasks()],
         }
 
     async def stop(self, actor: str) -> dict[str, Any]:

@@ -1,21 +1,24 @@
-"""Validator: has a plugin looked at in its own interpreter, before anything of it is served.
+"""Validator: has a plugin or task looked at in its own interpreter, before anything of it is served or run.
 
-Plugin code is never imported here: a process of the plugin's environment imports it as a worker would, reports what it
+Foreign code is never imported here: a process of the right environment imports it as a worker would, reports what it
 found and ends.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from plugin_runtime.protocol import Cause, Description, ExitCode, Failed, Phase
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope, to_wire
 from supervisor.child import Child, Surroundings
 from supervisor.child_events import StartRequested
+from supervisor.spec import ChildSpec
 from supervisor.tree import Tree
 from supervisor.worker_spec import Build, validator_settings, validator_spec
+
+D = TypeVar("D")
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,17 @@ class Finding:
     log_tail: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Inspected(Generic[D]):
+    """What became of one process: its description, or else why there is none. And the last lines that it printed."""
+
+    description: D | None
+    failure: Failed | None
+    log_tail: list[str]
+
+
 class Validator:
-    """Starts one validating process at a time per plugin; several plugins side by side."""
+    """Starts one validating process at a time per plugin or task; several of them side by side."""
 
     def __init__(self, tree: Tree, around: Surroundings, recorded: Callable[[ExitView], None], parallel: int) -> None:
         self._tree = tree
@@ -37,42 +49,53 @@ class Validator:
 
     async def validate(self, build: Build) -> Finding:
         """What the plugin says of itself; it has ``errors`` where it must not be served."""
+        seen = await self.inspect(validator_spec(build), validator_settings(build), Description, "the plugin")
+        errors = [] if seen.failure is None else [seen.failure]
+        return Finding(seen.description or Description(errors=errors), seen.log_tail)
+
+    async def inspect(self, spec: ChildSpec, settings: object, description: type[D], what: str) -> Inspected[D]:
+        """Have a process of ``spec`` say what it finds: a message of the class ``description``.
+
+        ``settings``: the message class that its Welcome holds; ``what``: is imported, for the sentence that says so.
+        """
         async with self._slots:
-            inspection = _Inspection(build, self._recorded)
-            child = Child(validator_spec(build), inspection, self._around)
+            inspection = _Inspection(to_wire(settings), description, self._recorded)
+            child = Child(spec, inspection, self._around)
             self._tree.add(child)
             try:
                 child.post(StartRequested("supervisor"))
                 await child.settled.wait()
             finally:
                 await self._tree.remove(child, Cause.SHUTDOWN, "supervisor")
-            return inspection.result()
+            return inspection.result(what)
 
 
-class _Inspection:
+class _Inspection(Generic[D]):
     """Owner of one validating process; implements ChildOwner."""
 
-    def __init__(self, build: Build, recorded: Callable[[ExitView], None]) -> None:
-        self._build = build
+    def __init__(self, settings: Mapping[str, Any], description: type[D], recorded: Callable[[ExitView], None]) -> None:
+        self._settings = settings
+        self._expected = description
         self._recorded = recorded
-        self._description: Description | None = None
+        self._description: D | None = None
         self._failure: Failed | None = None
         self._exit: ExitView | None = None
 
-    def result(self) -> Finding:
-        description = self._description or Description(errors=[self._failure or self._died()])
-        return Finding(description, self._exit.log_tail if self._exit else [])
+    def result(self, what: str) -> Inspected[D]:
+        log_tail = self._exit.log_tail if self._exit else []
+        if self._description is not None:
+            return Inspected(self._description, None, log_tail)
+        return Inspected(None, self._failure or self._died(what), log_tail)
 
-    def _died(self) -> Failed:
+    def _died(self, what: str) -> Failed:
         how = f"{self._exit.cause}, {_ending(self._exit)}" if self._exit else "it was not started"
-        return Failed(Phase.IMPORT.value, "ValidatorDied", f"importing the plugin ended its process: {how}")
+        return Failed(Phase.IMPORT.value, "ValidatorDied", f"importing {what} ended its process: {how}")
 
     def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
-        settings: Mapping[str, Any] = to_wire(validator_settings(self._build))
-        return settings
+        return self._settings
 
     def received(self, child: Child, envelope: Envelope) -> None:
-        if isinstance(envelope.message, Description):
+        if isinstance(envelope.message, self._expected):
             self._description = envelope.message
 
     def changed(self, child: Child) -> None:

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from gateway.admin import docs, exits, failures, health, plugins, processes, tokens
+from gateway.admin import docs, exits, failures, health, jobs, plugins, processes, tasks, tokens
 from gateway.admin.backend import Backend
 
 __all__ = ["Backend", "create_admin"]
@@ -22,7 +22,7 @@ def create_admin(backend: Backend) -> FastAPI:
     )
     app.state.backend = backend
     failures.install(app)
-    for module in (plugins, processes, exits, tokens, health):
+    for module in (plugins, tasks, jobs, processes, exits, tokens, health):
         app.include_router(module.router)
     docs.install(app)
     if backend.cors_origins:

@@ -12,10 +12,7 @@ from plugin_runtime.contracts.seed import PluginInfo
 from plugin_runtime.contracts.served import ServedApp
 from plugin_runtime.failure import FailureReport, StartFailedError
 from plugin_runtime.protocol import Phase, WorkerSettings
-from plugin_runtime.sources import SourceFolders
-
-SEED = "seed"
-"""WorkerSettings.contract of a ``run.py``; anything else names an app."""
+from plugin_runtime.sources import SEED, SourceFolders
 
 
 @dataclass(frozen=True)
@@ -33,11 +30,10 @@ def prepare(settings: WorkerSettings) -> FailureReport:
     Raises:
         OSError: the working directory cannot be entered.
     """
-    folders = SourceFolders(os.path.abspath(settings.folder), os.path.abspath(settings.source))  # noqa: PTH100 - strings
-    roots = [] if settings.contract == SEED else sources.import_roots(folders)
-    sources.install(folders, settings.plugin, roots)
+    folders = SourceFolders.absolute(settings.folder, settings.source)
+    sources.install_plugin(settings.plugin, folders, settings.contract)
     os.chdir(settings.working_directory)
-    return FailureReport(settings.plugin, folders)
+    return FailureReport.of_plugin(settings.plugin, folders)
 
 
 def load(settings: WorkerSettings, report: FailureReport) -> LoadedPlugin:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from types import ModuleType
 from typing import Any, Optional
 
 from plugin_runtime.contracts.served import ServedApp, fastapi_schema, framework_of, path_mode_of
+from plugin_runtime.entry_point import EntryPoint, EntryPointError
 from plugin_runtime.failure import FailureReport, StartFailedError
 from plugin_runtime.protocol import Failed, Phase, WorkerSettings
 
@@ -83,12 +81,9 @@ class _Loader:
     def __init__(self, settings: WorkerSettings, report: FailureReport) -> None:
         self._settings = settings
         self._report = report
-        self._module_name, _, self._attribute = settings.entry.partition(":")
 
     def load(self) -> ServedApp:
-        if not (self._module_name and self._attribute):
-            raise self._invalid("it is not of the form module:attribute", 'write: app = "main:app"')
-        target = self._find(self._import())
+        target = self._import()
         kind = kind_of(target)
         if kind is AppKind.FACTORY:
             target = self._make(target)
@@ -101,28 +96,13 @@ class _Loader:
             schema=fastapi_schema(target),
         )
 
-    def _import(self) -> ModuleType:
+    def _import(self) -> Any:
         try:
-            return importlib.import_module(self._module_name)
+            return EntryPoint(self._settings.entry, "app", "main:app").load()
+        except EntryPointError as error:
+            raise self._invalid(error.problem, error.hint) from None
         except (Exception, SystemExit) as error:  # boundary: anything may be raised while a plugin is imported
-            if isinstance(error, ModuleNotFoundError) and self._is_entry(error.name):
-                file = self._module_name.replace(".", "/") + ".py"
-                hint = f"make {file} in the plugin's folder or its src folder, or correct the key app"
-                raise self._invalid(f"there is no module {error.name!r}", hint) from None
             raise StartFailedError([self._report.of(error, Phase.IMPORT)]) from error
-
-    def _is_entry(self, name: Optional[str]) -> bool:
-        return name is not None and f"{self._module_name}.".startswith(f"{name}.")
-
-    def _find(self, module: ModuleType) -> Any:
-        target: Any = module
-        for name in self._attribute.split("."):
-            if not hasattr(target, name):
-                close = difflib.get_close_matches(name, [n for n in dir(target) if not n.startswith("_")])
-                hint = f"did you mean {' or '.join(close)}?" if close else f"define {name} in {self._module_name}"
-                raise self._invalid(f"{self._module_name} has no attribute {self._attribute!r}", hint)
-            target = getattr(target, name)
-        return target
 
     def _make(self, factory: Callable[[], Any]) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""``xcore config``: look at the configuration, whether a supervisor runs or not.
+"""``xcore config``: look at the configuration, whether a supervisor runs or not, and have a running one read it anew.
 
 What these commands need is imported inside them: every other command of the CLI imports this file too, and must feel
 instant, while pydantic takes longer to import than most commands run.
@@ -6,19 +6,22 @@ instant, while pydantic takes longer to import than most commands run.
 
 import json
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from plugin_runtime.protocol import ExitCode
-from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, Target, UrlOption
+from supervisor.cli.output import print_json
 from supervisor.errors import ConfigurationError
+from supervisor.printable import one_line
 
 if TYPE_CHECKING:
     from supervisor.config.configuration import Configuration
 
-config_app = typer.Typer(help="Show and check the configuration.", no_args_is_help=True)
+config_app = typer.Typer(help="Show, check and reload the configuration.", no_args_is_help=True)
 
 
 @config_app.command("show")
@@ -31,6 +34,12 @@ def show_command(path: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = F
 def check_command(path: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
     """Say whether the configuration is valid, and if not, what is wrong."""
     check(path, as_json=as_json)
+
+
+@config_app.command("reload")
+def reload_command(path: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False, url: UrlOption = "") -> None:
+    """Have the running xcore read its configuration anew; one that is not valid changes nothing."""
+    reload(path, as_json=as_json, url=url)
 
 
 def show(path: Path, *, as_json: bool = False) -> None:
@@ -54,6 +63,28 @@ def check(path: Path, *, as_json: bool = False) -> None:
     configuration = _load(path, as_json=as_json)
     answer = {"valid": True, "path": str(configuration.path)}
     typer.echo(json.dumps(answer) if as_json else f"{configuration.path}: ok")
+
+
+def reload(path: Path, *, as_json: bool = False, url: str = "") -> None:
+    """Print what the reload changed.
+
+    Raises:
+        XcoreError: the configuration is not valid, and the one before stays in force.
+        NotRunningError: nobody is there to read it.
+    """
+    view: dict[str, Any] = Target(path, url).call("config.reload")
+    if as_json:
+        print_json(view)
+        return
+    if not view["changed"]:
+        sys.stdout.write("The configuration is the same.\n")
+    said = (
+        ("changed", "changed"),
+        ("restarted", "restarted"),
+        ("needs_restart", "takes effect at the next start of xcore"),
+    )
+    for key, meaning in said:
+        sys.stdout.writelines(f"{meaning}: {one_line(name)}\n" for name in view[key])
 
 
 def _load(path: Path, *, as_json: bool) -> "Configuration":

@@ -13,6 +13,7 @@ import typer
 from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, Target, UrlOption, state_folder
 from supervisor.cli.output import duration, print_json
 from supervisor.cli.plugins import print_plugins
+from supervisor.cli.tasks import print_tasks
 from supervisor.errors import XcoreError
 from supervisor.folder_lock import refuse_if_locked
 from supervisor.process_stat import read_process_stat
@@ -109,7 +110,7 @@ def down(
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url: UrlOption = "") -> None:
-    """Show whether xcore runs, where, and how its plugins are."""
+    """Show whether xcore runs, where, and how its plugins and tasks are."""
     found: dict[str, Any] = Target(config, url).call("system.status")
     if json:
         print_json(found)
@@ -123,6 +124,9 @@ def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url:
     sys.stdout.write(f"{found['status']}: pid {found['pid']}, up {duration(found['uptime'])}, {where}\n")
     sys.stdout.write(f"state folder {state_folder(config).root}\n\n")
     print_plugins(found["plugins"])
+    if tasks := found.get("tasks"):  # a supervisor of the version before does not tell
+        sys.stdout.write("\n")
+        print_tasks(tasks)
 
 
 def _is_alive(pid: int) -> bool:

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from plugin_runtime.protocol import ExitCode
-from supervisor.cli import lifetime, plugins, tokens
+from supervisor.cli import jobs, lifetime, plugins, tasks, tokens
 from supervisor.cli.config_commands import config_app
 from supervisor.errors import NotRunningError, XcoreError
 
@@ -18,6 +18,8 @@ app = typer.Typer(
 )
 lifetime.add_to(app)
 app.add_typer(plugins.app, name="plugin")
+app.add_typer(tasks.app, name="task")
+app.add_typer(jobs.app, name="job")
 app.add_typer(tokens.app, name="token")
 app.add_typer(config_app, name="config")
 

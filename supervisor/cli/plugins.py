@@ -91,12 +91,10 @@ def print_plugins(plugins: list[dict[str, Any]]) -> None:
 def print_plugin(plugin: dict[str, Any]) -> None:
     for key in ("name", "title", "version", "author", "prefix", "state", "generation"):
         sys.stdout.write(f"{key + ':':12}{one_line(plugin[key])}\n")
-    if error := plugin["error"]:
-        sys.stdout.write(f"{'error:':12}{error['phase']}: {one_line(error['message'])}\n")
-        said = [*error["hint"].splitlines(), error["location"], *error["traceback"].splitlines(), *error["log_tail"]]
-        sys.stdout.writelines(f"{'':12}{one_line(line)}\n" for line in said if line)
+    if plugin["error"]:
+        print_error(plugin["error"])
     if last := plugin["last_exit"]:
-        sys.stdout.write(f"{'last exit:':12}{_what_happened(last)}\n")
+        sys.stdout.write(f"{'last exit:':12}{what_happened(last)}\n")
     print_table(
         ("INSTANCE", "PID", "STATE", "UPTIME", "RESTARTS", "CPU %", "MEMORY MB", "IN FLIGHT", "REQUESTS"),
         [
@@ -107,7 +105,15 @@ def print_plugin(plugin: dict[str, Any]) -> None:
     )
 
 
-def _what_happened(record: dict[str, Any]) -> str:
+def print_error(error: dict[str, Any]) -> None:
+    """What keeps a plugin or task from being run, and what to do about it."""
+    sys.stdout.write(f"{'error:':12}{error['phase']}: {one_line(error['message'])}\n")
+    said = [*error["hint"].splitlines(), error["location"], *error["traceback"].splitlines(), *error["log_tail"]]
+    sys.stdout.writelines(f"{'':12}{one_line(line)}\n" for line in said if line)
+
+
+def what_happened(record: dict[str, Any]) -> str:
+    """An exit in one line."""
     how = f"signal {record['signal']}" if record["signal"] is not None else f"exit code {record['exit_code']}"
     who = f" by {one_line(record['actor'])}" if record["actor"] else ""
     when = f"{moment(record['time'])}, after {duration(record['uptime'])}"

@@ -27,8 +27,13 @@ class Configuration:
     """DATA_URL as written."""
     log_level: str
     """LOG_LEVEL: DEBUG, INFO, WARNING, ERROR or CRITICAL."""
-    overridden: frozenset[str]
-    """Dotted keys that the environment or the dotenv file sets."""
+    override_sources: Mapping[str, str]
+    """Dotted keys that the environment or the dotenv file sets, each with the variable that does, for messages."""
+
+    @property
+    def overridden(self) -> frozenset[str]:
+        """Dotted keys that the environment or the dotenv file sets."""
+        return frozenset(self.override_sources)
 
     @property
     def folder(self) -> Path:
@@ -81,10 +86,14 @@ class Configuration:
 
     def is_overridden(self, key: str) -> bool:
         """Whether changing ``key`` in config.json would have no effect, or not all of its effect."""
-        return any(
-            key == other or key.startswith((f"{other}.", f"{other}[")) or other.startswith(f"{key}.")
-            for other in self.overridden
-        )
+        return self.override_source(key) is not None
+
+    def override_source(self, key: str) -> str | None:
+        """The variable that keeps a change of ``key`` in config.json from having all of its effect; None: no one."""
+        for other, source in self.override_sources.items():
+            if key == other or key.startswith((f"{other}.", f"{other}[")) or other.startswith(f"{key}."):
+                return source
+        return None
 
     def plugin_overrides(self, name: str) -> dict[str, Any]:
         """What ``plugins.<name>`` says, for parse_manifest."""

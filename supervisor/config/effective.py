@@ -8,7 +8,7 @@ from supervisor.config.configuration import Configuration
 MASK = "***"
 
 _PASSWORDS = re.compile(r"(?<=://)(?P<user>[^/\s:@]*:)\S*(?=@)|(?P<query>[?&]password=)[^&\s]*", re.IGNORECASE)
-_SECRET_NAME = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
+SECRET_NAME = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
 """At least what spawn.py takes for a secret: rather a value too many hidden than one shown."""
 
 
@@ -42,14 +42,19 @@ def _masked(value: Any, name: str = "", *, secret: bool = False) -> Any:
         # Names of environment variables tell what they hold; our own keys hold no secrets but in addresses.
         variables = name == "env"
         return {
-            key: _masked(item, key, secret=variables and _SECRET_NAME.search(key) is not None)
+            key: _masked(item, key, secret=variables and SECRET_NAME.search(key) is not None)
             for key, item in value.items()
         }
     if isinstance(value, list):
         return [_masked(item) for item in value]
     if not isinstance(value, str):
         return value
-    return MASK if secret else _PASSWORDS.sub(_mask_password, value)
+    return MASK if secret else mask_passwords(value)
+
+
+def mask_passwords(text: str) -> str:
+    """Hide the passwords of the addresses in it."""
+    return _PASSWORDS.sub(_mask_password, text)
 
 
 def _mask_password(match: re.Match[str]) -> str:

@@ -179,3 +179,8 @@ class PluginOverrides(PluginKeys):
 
 class TaskOverrides(ProcessKeys):
     """What config.json says of one task."""
+
+    # A service that returns has done what it had to do; a plugin's worker that ends has not.
+    restart: Annotated[RestartWhen, Field(strict=False)] = key(
+        RestartWhen.ON_FAILURE, "when a process that ended is started again"
+    )

@@ -83,6 +83,19 @@ def first_problem(model: type[BaseModel], error: ValidationError) -> Problem:
     )
 
 
+def unknown_key(model: type[BaseModel], location: Sequence[str]) -> Problem | None:
+    """What is wrong with a path that names no key of ``model``; None: it names one, or a section of them."""
+    for depth, part in enumerate(location):
+        inside = annotation_at(model, location[:depth])
+        if isinstance(inside, type) and issubclass(inside, BaseModel):
+            if part not in inside.model_fields:
+                return _unknown_key(model, tuple(location[: depth + 1]))
+        elif get_origin(inside) is not dict:
+            hint = f"{dotted(location[:depth])} has no keys of its own"
+            return Problem(tuple(location[: depth + 1]), "unknown key", hint)
+    return None
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint: the known word nearest to a wrong one, or all of them where none is near."""
     words = sorted(known)

@@ -34,8 +34,52 @@ def load(path: Path, environ: Mapping[str, str]) -> Configuration:
     Raises:
         ConfigurationError: the first thing wrong, with file or variable, key and value.
     """
-    path = Path(os.path.normpath(path.absolute()))
-    tree = _read_tree(path)
+    path = absolute(path)
+    return build(path, parse(path, read(path)), environ)
+
+
+def absolute(path: Path) -> Path:
+    """The form in which config.json is named from here on; a symbolic link stays one."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def read(path: Path) -> str:
+    """The text of config.json.
+
+    Raises:
+        ConfigurationError: there is no such file, or it is not to be had as text.
+    """
+    text = _read(path)
+    if text is None:
+        raise ConfigurationError(
+            str(path), "", "there is no such file", hint="make one with 'xcore init', or name it with --config"
+        )
+    return text
+
+
+def parse(path: Path, text: str) -> dict[str, Any]:
+    """The document in ``text``, which is or shall be that of ``path``; its keys are not looked at yet.
+
+    Raises:
+        ConfigurationError: no JSON object, or one beyond the limits of json_text.py.
+    """
+    if not text.strip():
+        raise ConfigurationError(str(path), "", "is empty", hint="write {} for all defaults, or run 'xcore init'")
+    try:
+        tree = parse_json(text)
+    except JsonError as error:
+        raise ConfigurationError(str(path), dotted(error.key), error.problem) from error
+    if not isinstance(tree, dict):
+        raise ConfigurationError(str(path), "", f"must be an object, not {shown_value(tree)}", hint="write {...}")
+    return tree
+
+
+def build(path: Path, tree: Mapping[str, Any], environ: Mapping[str, str]) -> Configuration:
+    """Check the document of ``path``, with what overrides it, as a whole.
+
+    Raises:
+        ConfigurationError: the first thing wrong, with file or variable, key and value.
+    """
     found = overrides(environ, _ENVIRONMENT, tree)
     settings = _validated(path, tree, found)
     dotenv = _read_dotenv(path, settings, environ)
@@ -51,7 +95,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Configuration:
         tasks=settings.tasks,
         data_url=_data_url(*_variable(DATA_URL, environ, dotenv)),
         log_level=_log_level(*_variable(LOG_LEVEL, environ, dotenv)),
-        overridden=frozenset().union(*(leaves(override) for override in found)),
+        override_sources={key: override.source for override in found for key in leaves(override)},
     )
     _check_socket_paths(configuration)
     _check_files(configuration)
@@ -88,23 +132,6 @@ def _variable_behind(location: tuple[str | int, ...], tree: Any, found: Sequence
             return next((o.source for o in reversed(found) if o.key[: len(location)] == location), None)
         tree = tree[part]
     return None
-
-
-def _read_tree(path: Path) -> dict[str, Any]:
-    text = _read(path)
-    if text is None:
-        raise ConfigurationError(
-            str(path), "", "there is no such file", hint="make one with 'xcore init', or name it with --config"
-        )
-    if not text.strip():
-        raise ConfigurationError(str(path), "", "is empty", hint="write {} for all defaults, or run 'xcore init'")
-    try:
-        tree = parse_json(text)
-    except JsonError as error:
-        raise ConfigurationError(str(path), dotted(error.key), error.problem) from error
-    if not isinstance(tree, dict):
-        raise ConfigurationError(str(path), "", f"must be an object, not {shown_value(tree)}", hint="write {...}")
-    return tree
 
 
 def _read(path: Path) -> str | None:

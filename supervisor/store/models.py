@@ -147,21 +147,39 @@ class Job(Base):
 
 
 class Run(Base):
-    """One run of a job, or one that was skipped or missed. Outlives its job, hence no foreign key."""
+    """One run of a job, or one that was skipped or missed; the fields of task_views.RunView.
+
+    Outlives its job, hence no foreign key. There may be a million: every index is for one question of runs.py.
+    """
 
     __tablename__ = "runs"
-    __table_args__ = (Index("ix_runs_job", "job", "sequence"),)
+    __table_args__ = (
+        Index("ix_runs_job", "job", "sequence"),
+        Index("ix_runs_finished", "finished"),
+        Index(
+            "ix_runs_open",
+            "sequence",
+            sqlite_where=text("outcome IS NULL"),
+            postgresql_where=text("outcome IS NULL"),
+        ),
+    )
 
     sequence: Mapped[int] = mapped_column(Sequence, primary_key=True)
     id: Mapped[str] = mapped_column(unique=True)
     job: Mapped[str]
     started: Mapped[float | None]
     finished: Mapped[float | None]
-    outcome: Mapped[str]
+    outcome: Mapped[str | None]
     duration: Mapped[float | None]
     exception: Mapped[str | None]
     traceback: Mapped[str | None]
     log_tail: Mapped[list[str]]
+    scheduled: Mapped[float | None]
+    actor: Mapped[str]
+    pid: Mapped[int | None]
+    peak_memory_mb: Mapped[float | None]
+    cpu_seconds: Mapped[float | None]
+    message: Mapped[str]
 
 
 class Sample(Base):
@@ -187,8 +205,10 @@ class Audit(Base):
     """Who did what to whom, and what came of it."""
 
     __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_id", "id", unique=True),)
 
     sequence: Mapped[int] = mapped_column(Sequence, primary_key=True)
+    id: Mapped[str]
     time: Mapped[float]
     actor: Mapped[str]
     action: Mapped[str]

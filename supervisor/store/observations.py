@@ -6,13 +6,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 
+from plugin_runtime.task_views import RunView
 from plugin_runtime.views import ExitView, ResourceView
 from supervisor.errors import StoreCorruptError, StoreError, StoreUnavailableError
+from supervisor.store.audit import AuditEntry
 from supervisor.store.settings import StoreSettings
 
 logger = logging.getLogger(__name__)
 
-Observation = ExitView | ResourceView
+Observation = ExitView | ResourceView | RunView | AuditEntry
 Write = Callable[[Sequence[Observation]], Awaitable[None]]
 """Writes a batch in one transaction, and may be called again with rows that it wrote; nothing is a mere probe."""
 

@@ -26,3 +26,6 @@ class StoreSettings:
     kept_exits: int = 10_000
     kept_audit: int = 100_000
     kept_sample_age: float = 7 * 86400.0
+    kept_runs: int = 1000
+    """Of each job."""
+    kept_run_age: float = 90 * 86400.0

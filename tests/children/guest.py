@@ -2,6 +2,7 @@
 
 hello: join the supervisor; ready: say so; beat:AGE: send one beat, with so old a loop; beats:AGE: go on sending them;
 fail:MESSAGE: say that it cannot start; requests:N: a beat after so many requests; description: what a validator sends;
+finished:OUTCOME: the end of a run; obedient: wait for Stop, say that the run has succeeded, and exit 0;
 hog:MB: take memory; deaf: ignore Stop and SIGTERM; again: connect a second time, keeping the first connection;
 once:FILE: only the first one ever goes on, others serve; print:TEXT: to stderr; exit:CODE; kill: SIGKILL to itself;
 serve: until told to stop; pause: for ever.
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from plugin_runtime.process_facts import start_ticks
 from plugin_runtime.protocol import STACKS_SIGNAL, Beat, Description, Failed, Hello, Ready, Stop
+from plugin_runtime.task_protocol import RunFinished
 from plugin_runtime.wire import Decoder, encode
 
 faulthandler.register(STACKS_SIGNAL)
@@ -45,6 +47,11 @@ def listen_for_one():
         if envelopes := decoder.feed(data):
             return envelopes[-1].message
     sys.exit(1)
+
+
+def say_finished(outcome):
+    exception = "ValueError: no such report" if outcome == "failed" else None
+    say(RunFinished(os.environ["XCORE_CHILD"].rpartition(".")[2], outcome, exception))
 
 
 def go_on_beating(age):
@@ -75,6 +82,13 @@ for step in sys.argv[1:]:
         say(Failed("import", "ImportError", argument, permanent=False))
     elif name == "description":
         say(Description(title="Hello", version="1.0"))
+    elif name == "finished":
+        say_finished(argument)
+    elif name == "obedient":
+        while not isinstance(listen_for_one(), Stop):
+            pass
+        say_finished("succeeded")
+        os._exit(0)
     elif name == "hog":
         memory.append(b"x" * (int(argument) << 20))
     elif name == "deaf":

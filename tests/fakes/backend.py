@@ -1,9 +1,23 @@
 """The admin interface with a supervisor that answers what a test wants."""
 
-from gateway.admin import Backend
+import asyncio
+
+import httpx
+
+from gateway.admin import Backend, create_admin
 from gateway.catalogue import Catalogue
 from gateway.identity import Tokens
 from plugin_runtime.protocol import Health
+from plugin_runtime.task_views import (
+    JobView,
+    MetricsView,
+    MomentView,
+    ReloadView,
+    RunLog,
+    RunView,
+    TaskView,
+    ThreadView,
+)
 from plugin_runtime.views import ExitView, InstanceView, PluginView, ProcessView, ResourceView, TokenView
 from plugin_runtime.wire import to_wire
 from tests.fakes.tokens import token_record
@@ -15,6 +29,16 @@ PLUGIN = PluginView(
     "hello", "Hello", "1.0", "me", "/hello", ["a"], 1, True, "running", "g1", 1,
     [InstanceView("hello.1", 42, "running", 1.0, 0, None, None, 0, 0)], EXIT,
 )  # fmt: skip
+TASK = TaskView(
+    "u1", "sweep", "Sweep", "service", "sweep", "core", "sweeps", "1.0", "me", {"colour": "blue"},
+    enabled=True, state="running", pid=43, uptime=9.5, restarts=2, retrying=1, cpu_percent=0.5, cpu_seconds=1.5,
+    memory_mb=30.0, jobs=["sweep.clean"],
+)  # fmt: skip
+RUN = RunView("3f2a91c0", "sweep.clean", 1.0, 3.0, "succeeded", 2.0, log_tail=["done"], actor="scheduler", pid=44)
+JOB = JobView(
+    "sweep.clean", "clean", "sweep", "task", "clean", "every 10 minutes", "scheduled", 1700000000.5, 0, 0,
+    overlap="skip", shared=False, timeout=0.0, jitter=0.0, misfire_grace_time=30.0, last_run=RUN,
+)  # fmt: skip
 TOKEN = TokenView("t1", "ci", "admin", 1.0, None)
 ANSWERS = {
     "plugins.list": [PLUGIN],
@@ -24,6 +48,29 @@ ANSWERS = {
     "processes.list": [ProcessView("worker", "hello", "hello.1", 42, "running", 1.0, 0)],
     "resources.list": [ResourceView("worker", "hello", "hello.1", 42, 0.5, 1.0, 30.0, None, 3, 9, 5.0)],
     "exits.list": [EXIT],
+    "tasks.list": [TASK],
+    "tasks.show": TASK,
+    "tasks.start": TASK,
+    "tasks.stop": TASK,
+    "tasks.restart": TASK,
+    "tasks.meta": {"type": "service", "con": [{"func": "clean", "name": "clean"}]},
+    "tasks.logs": ["one", "two"],
+    "jobs.list": [JOB],
+    "jobs.show": JOB,
+    "jobs.run": RUN,
+    "jobs.pause": JOB,
+    "jobs.resume": JOB,
+    "jobs.reload": [JOB],
+    "jobs.next": [MomentView(1700000000.0, "2023-11-14T23:13:20+01:00")],
+    "runs.list": [RUN],
+    "runs.show": RUN,
+    "runs.follow": RunLog(RUN, ["done"], 1),
+    "config.show": {"tasks": {"max_retries": 3}},
+    "config.update": {"tasks.max_retries": 5},
+    "config.autorestart": {"tasks.auto_restart": False},
+    "config.reload": ReloadView(["tasks.max_retries"], [], []),
+    "threads.list": [ThreadView("gateway.1", 7, "MainThread", True, False, 42)],
+    "system.metrics": MetricsView(1.5, 20.0, 9, 4),
     "tokens.list": [TOKEN],
     "tokens.create": {**to_wire(TOKEN), "token": "secret"},
     "tokens.revoke": None,
@@ -31,10 +78,11 @@ ANSWERS = {
 
 
 class FakeSupervisor:
-    """Writes down every call; ``failure``, once set, is raised instead of answering."""
+    """Writes down every call; ``failure``, once set, is raised instead of answering from ``answers``."""
 
     def __init__(self):
         self.calls = []
+        self.answers = {operation: to_wire(answer) for operation, answer in ANSWERS.items()}
         self.failure = None
         self.seen_health = Health("ok")
         tokens = Tokens()
@@ -45,4 +93,20 @@ class FakeSupervisor:
         self.calls.append((operation, arguments, actor, timeout))
         if self.failure is not None:
             raise self.failure
-        return to_wire(ANSWERS[operation])
+        return self.answers[operation]
+
+
+def ask(supervisor, method, path, token=None, **request):
+    """The answer of the admin interface to one request."""
+
+    async def scenario():
+        transport = httpx.ASGITransport(create_admin(supervisor.backend), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            return await client.request(method, path, headers={**headers, **request.pop("headers", {})}, **request)
+
+    return asyncio.run(scenario())
+
+
+def is_error_model(response):
+    return response.json().keys() == {"type", "message", "extension"}

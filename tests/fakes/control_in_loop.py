@@ -20,6 +20,8 @@ class ControlInLoop:
         self.push = []
         """Sent after every welcome."""
         self.messages = []
+        self.answered = []
+        """Ids of answers that came."""
         self.writers = []
         self._server = None
 
@@ -58,6 +60,8 @@ class ControlInLoop:
     def take(self, writer, envelope):
         message = envelope.message
         self.messages.append(message)
+        if envelope.id and not isinstance(message, Call):
+            self.answered.append(envelope.id)
         if isinstance(message, Hello):
             self.writers.append(writer)
             refusal = Refused(self.refuse) if self.refuse else None

@@ -8,18 +8,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from plugin_runtime.protocol import PROTOCOL_VERSION, Hello, Refused, Stop, Welcome, WorkerSettings
+from plugin_runtime.task_protocol import TaskSettings
 from plugin_runtime.wire import Decoder, encode
 
 
 class FakeSupervisor:
     """Welcomes every child with the same settings and keeps all it says; a context manager."""
 
-    def __init__(self, path: Path, settings: WorkerSettings | None = None, *, refuse: str = ""):
+    def __init__(self, path: Path, settings: WorkerSettings | TaskSettings | None = None, *, refuse: str = ""):
         self.path = path
         self.settings = settings
         self.refuse = refuse
         self.version = PROTOCOL_VERSION
         self.messages = []
+        self.answers = {}
+        """What came with the id of a question."""
         self.connections = []
         self._changed = threading.Condition()
         self._threads = []
@@ -51,8 +54,8 @@ class FakeSupervisor:
             sock.close()
         self.connections, self._threads = [], []
 
-    def send(self, message) -> None:
-        self.connections[-1].sendall(encode(message))
+    def send(self, message, request_id: int = 0) -> None:
+        self.connections[-1].sendall(encode(message, request_id))
 
     def stop_guest(self, drain: float = 5.0) -> None:
         self.send(Stop("operator", drain))
@@ -84,6 +87,8 @@ class FakeSupervisor:
         with contextlib.suppress(OSError):
             while data := connection.recv(65536):
                 for envelope in decoder.feed(data):
+                    if envelope.id:
+                        self.answers[envelope.id] = envelope.message
                     self._take(connection, envelope.message)
 
     def _take(self, connection, message) -> None:

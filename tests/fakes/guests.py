@@ -14,6 +14,7 @@ import msgpack
 
 from plugin_runtime import framing
 from plugin_runtime.protocol import PROTOCOL_VERSION, WorkerSettings
+from plugin_runtime.task_protocol import TaskPurpose, TaskSettings
 from tests.fakes.control_server import FakeSupervisor
 
 BOOTSTRAP = Path(__file__).resolve().parents[2] / "plugin_runtime" / "bootstrap.py"
@@ -63,6 +64,26 @@ def make_plugin(root: Path, files: dict[str, str], **settings) -> WorkerSettings
     return WorkerSettings(**{**defaults, **settings})
 
 
+METADATA = """
+metadata = {"type": "service", "moduleDir": "core", "description": "a test", "version": "1.2.3", "author": "Ada"}
+"""
+
+
+def make_task(root: Path, code: str, **settings) -> TaskSettings:
+    """The file of a task, whose ``metadata`` comes first, a copy of it, and the settings of its process."""
+    name = settings.setdefault("owner", "reports")
+    text = METADATA + code
+    directory = write_files(root / "project" / "backgroundtask", {f"{name}.py": text})
+    defaults = {
+        "purpose": TaskPurpose.SERVICE.value,
+        "module_file": str(directory / f"{name}.py"),
+        "module_copy": str(write_files(root / "copies", {"1.py": text}) / "1.py"),
+        "working_directory": str(root / "project"),
+        "adopt_grace": 0.3,
+    }
+    return TaskSettings(**{**defaults, **settings})
+
+
 @dataclass
 class Guest:
     """A process that runs the bootstrap. ``python``: its interpreter, ``packages``: its runtime folder."""
@@ -71,10 +92,11 @@ class Guest:
     python: str = sys.executable
     packages: str = ""
     environment: dict[str, str] = field(default_factory=dict)
+    program: str = ""
 
     def __enter__(self) -> subprocess.Popen:
         self._process = subprocess.Popen(
-            [self.python, "-I", "-u", "-X", "utf8", str(BOOTSTRAP)],
+            [self.python, "-I", "-u", "-X", "utf8", str(BOOTSTRAP), *([self.program] if self.program else [])],
             env={
                 "PATH": "/usr/bin:/bin",
                 "XCORE_CONTROL": str(self.supervisor.path),

@@ -60,6 +60,20 @@ class FakeExits:
         return None
 
 
+class FakeJobBook:
+    """``jobs``: ids by owner."""
+
+    def __init__(self):
+        self.jobs = {}
+
+    def declare(self, host, jobs):
+        self.jobs[host.name] = [job.id for job in jobs]
+        return []
+
+    def withdraw(self, owner, kind=None):
+        self.jobs.pop(owner, None)
+
+
 class PluginScene:
     """Make folders with ``add``, then ``discover``."""
 
@@ -83,6 +97,7 @@ class PluginScene:
             gateways=self.gateways,
             repository=self.repository,
             resources=SimpleNamespace(sample_soon=lambda: None, latest=self.latest.get, forget=lambda _child: None),
+            jobs=FakeJobBook(),
             recorded=self.exits.append,
             changed=lambda: None,
             released=lambda: self.plugins.retry_refused(),  # noqa: PLW0108 - made after this

@@ -10,6 +10,7 @@ from gateway.control import ControlAddress, ControlChannel, Load
 from gateway.errors import HandshakeRefusedError, OperationFailedError, SupervisorAwayError
 from plugin_runtime.process_facts import peak_memory_kb, start_ticks
 from plugin_runtime.protocol import Beat, Call, Error, Health, Hello, RoutingAck
+from plugin_runtime.task_protocol import ListThreads, Threads
 from plugin_runtime.wire import WireError
 from tests.fakes.control_in_loop import ControlInLoop
 from tests.fakes.waiting import settle, until
@@ -213,6 +214,19 @@ def test_a_new_supervisor_that_refuses_us_ends_the_channel(tmp_path):
 
 
 @pytest.mark.slow
+def test_threads_are_told_by_the_loop(tmp_path):
+    """The answer goes to the supervisor that asked, with the id of its question."""
+
+    async def scenario(supervisor, owner, task):
+        supervisor.send(ListThreads(), request_id=9)
+        threads = (await supervisor.wait_for(Threads)).threads
+        assert supervisor.answered == [9]
+        assert any(thread.name == "MainThread" and thread.native == os.getpid() for thread in threads)
+        assert owner.received == []
+
+    run(tmp_path, scenario)
+
+
 def test_a_beat_tells_every_second_what_we_do(tmp_path):
     """Silence for long means that our loop is stuck."""
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,7 @@ class Project:
         self.folder = Path(tempfile.mkdtemp(prefix="xcore-"))
         self.state = self.folder / ".xcore"
         self.plugins = self.folder / "plugins"
+        self.tasks = self.folder / "backgroundtask"
         self.run_id = uuid.uuid4().hex
         self.process: subprocess.Popen[bytes] | None = None
         self._log_path = self.folder / "up.log"
@@ -91,6 +93,23 @@ class Project:
         folder.mkdir()
         (folder / "run.py").write_text(code)
 
+    def add_task(self, name: str, code: str, **metadata: Any) -> Path:
+        """Add a background task, saved as editors do it: its metadata, ``con`` given as source text, then ``code``."""
+        self.tasks.mkdir(exist_ok=True)
+        con = metadata.pop("con", "[]")
+        required = {
+            "type": "service",
+            "moduleDir": "core",
+            "description": "a test",
+            "version": "1.0.0",
+            "author": "tests",
+        }
+        path = self.tasks / f"{name}.py"
+        draft = path.with_name(f".{name}.tmp")
+        draft.write_text(f"{textwrap.dedent(code)}\nmetadata = {{**{ {**required, **metadata}!r}, 'con': {con}}}\n")
+        draft.rename(path)
+        return path
+
     def data(self, plugin: str) -> Path:
         return self.state / "data" / plugin
 
@@ -129,12 +148,15 @@ class Project:
         """Start it and wait until it is known of each plugin how it ends up."""
         self.start(program, **environment)
         self.wait_until(self.gateway_file.exists, "the gateway is announced")
-        self.wait_until(self._is_settled, "all plugins are settled")
+        self.wait_until(self._is_settled, "all plugins and tasks are settled")
         return self
 
     def _is_settled(self) -> bool:
         on_the_way = {"pending", "installing", "starting", "backoff"}
-        return all(plugin["state"] not in on_the_way for plugin in self.health()["plugins"].values())
+        states = [plugin["state"] for plugin in self.health()["plugins"].values()]
+        if self.tasks.is_dir():
+            states += [task["state"] for task in self.admin.get("/admin/tasks").raise_for_status().json()]
+        return on_the_way.isdisjoint(states)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Stop it in order, and make sure that it ended well and left nothing."""
@@ -239,6 +261,39 @@ class Project:
 
     def plugin(self, name: str) -> Mapping[str, Any]:
         return self.admin.get(f"/admin/plugins/{name}").raise_for_status().json()
+
+    def task(self, name: str) -> Mapping[str, Any]:
+        return self.admin.get(f"/admin/tasks/{name}").raise_for_status().json()
+
+    def wait_for_task(self, name: str, *states: str, within: float = DEADLINE) -> Mapping[str, Any]:
+        """Return it as soon as it is in one of these states."""
+
+        def reached() -> Mapping[str, Any] | None:
+            answer = self.admin.get(f"/admin/tasks/{name}")
+            return answer.json() if answer.is_success and answer.json()["state"] in states else None
+
+        return self.wait_until(reached, f"task {name} is {' or '.join(states)}", within)
+
+    def job(self, job: str) -> Mapping[str, Any]:
+        return self.admin.get(f"/admin/jobs/{job}").raise_for_status().json()
+
+    def run_job(self, job: str) -> Mapping[str, Any]:
+        """Ask for a run; return it as it begins."""
+        return self.admin.post(f"/admin/jobs/{job}/run").raise_for_status().json()
+
+    def runs(self, job: str, *outcomes: str) -> list[Mapping[str, Any]]:
+        """Newest first; only those with one of these outcomes, or all."""
+        runs = self.admin.get("/admin/runs", params={"job": job}).raise_for_status().json()
+        return [run for run in runs if not outcomes or run["outcome"] in outcomes]
+
+    def finished(self, run: Mapping[str, Any], within: float = DEADLINE) -> Mapping[str, Any]:
+        """Wait for the end of a run."""
+
+        def ended() -> Mapping[str, Any] | None:
+            now = self.admin.get(f"/admin/runs/{run['id']}").raise_for_status().json()
+            return now if now["outcome"] else None
+
+        return self.wait_until(ended, f"run {run['id']} of {run['job']} ends", within)
 
     def pid(self, name: str) -> int:
         """Of the first instance of a plugin."""

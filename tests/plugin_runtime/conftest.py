@@ -20,7 +20,7 @@ def restored_imports():
     for items, old in zip(lists, before, strict=True):
         items[:] = old
     for name in set(sys.modules) - modules:
-        if name.partition(".")[0] in {"plugins", "shop", "main", "run"}:
+        if name.partition(".")[0] in {"plugins", "shop", "main", "run", "jobs", "reports", "helpers", "task_queue"}:
             del sys.modules[name]
     for name in set(linecache.cache) - lines:
         del linecache.cache[name]

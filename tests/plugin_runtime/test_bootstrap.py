@@ -13,9 +13,9 @@ from tests.fakes.guests import BOOTSTRAP
 pytestmark = pytest.mark.process
 
 
-def run(python, *, packages="", **environment) -> subprocess.CompletedProcess:
+def run(python, *, packages="", program="", **environment) -> subprocess.CompletedProcess:
     variables = {"PATH": "/usr/bin:/bin", "XCORE_RUNTIME": str(packages), **environment}
-    command = [str(python), "-u", str(BOOTSTRAP)]
+    command = [str(python), "-u", str(BOOTSTRAP), *([program] if program else [])]
     return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=30)
 
 
@@ -29,18 +29,28 @@ def test_a_python_that_is_too_old_is_told_so_in_one_sentence(version):
     assert result.stderr.count("\n") == 1
 
 
-def test_a_missing_msgpack_is_a_failed_start():
+@pytest.mark.parametrize("program", ["worker", "task"])
+def test_a_missing_msgpack_is_a_failed_start(program):
     """Without it there is no control channel: stderr and the exit code have to tell."""
-    result = run(sys._base_executable)
+    result = run(sys._base_executable, program=program)
     assert result.returncode == ExitCode.START_FAILED
+    assert f"cannot start the {program} with " in result.stderr
     assert "msgpack" in result.stderr
 
 
-def test_started_by_hand_it_says_who_starts_it():
+@pytest.mark.parametrize("program", ["", "worker", "task"])
+def test_started_by_hand_it_says_who_starts_it(program):
     """People try to run what they find."""
-    result = run(sys.executable)
+    result = run(sys.executable, program=program)
     assert result.returncode == ExitCode.USAGE
     assert "xcore up" in result.stderr
+
+
+def test_there_is_no_other_program():
+    """A supervisor of another version asks for what this guest does not know."""
+    result = run(sys.executable, program="dance")
+    assert result.returncode == ExitCode.USAGE
+    assert result.stderr == "cannot run program 'dance': there are 'worker' and 'task'\n"
 
 
 def test_a_refused_handshake_ends_with_its_own_code_and_the_reason(tmp_path):

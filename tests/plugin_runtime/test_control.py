@@ -18,6 +18,7 @@ from plugin_runtime.control import (
 from plugin_runtime.inbox import Activity, Listener
 from plugin_runtime.process_facts import start_ticks
 from plugin_runtime.protocol import Beat, ExitCode, Failed, Hello, Progress, Ready, Stop, Welcome, WorkerSettings
+from plugin_runtime.task_protocol import ListThreads
 from plugin_runtime.wire import encode
 from tests.fakes.control_server import FakeSupervisor, eventually
 
@@ -128,6 +129,50 @@ def test_the_loop_age_grows_while_the_loop_is_blocked(supervisor):
         loop.call_soon_threadsafe(release.wait)
         try:
             eventually(lambda: any(beat.loop_age > 1.5 for beat in supervisor.of(Beat)))
+        finally:
+            release.set()
+
+
+def test_threads_are_told_by_the_control_thread(supervisor):
+    """Nobody need listen yet: it is asked most where nothing else answers. The answer bears the question's id."""
+    with channel_to(supervisor) as channel:
+        channel.connect()
+        supervisor.send(ListThreads(), request_id=5)
+        eventually(lambda: 5 in supervisor.answers)
+    names = {thread.name for thread in supervisor.answers[5].threads}
+    assert {"MainThread", "xcore-control"} <= names
+
+
+def test_a_listener_without_a_loop_is_called_by_the_control_thread(supervisor):
+    """For who has no loop to be called in, or one that may be blocked; nothing is then watched either."""
+    received = []
+    with channel_to(supervisor) as channel:
+        channel.connect()
+        supervisor.send(Stop("operator", 1.0))
+        eventually(lambda: channel._inbox._early)
+        channel.attach(
+            Listener(None, lambda message: received.append((message, threading.current_thread().name)), print)
+        )
+        supervisor.send(Stop("operator", 2.0))
+        eventually(lambda: len(received) == 2)
+        channel.beat()
+        eventually(lambda: any(beat.loop_age == 0.0 for beat in supervisor.of(Beat)))
+    assert received[1] == (Stop("operator", 2.0), "xcore-control")
+
+
+def test_a_loop_can_be_watched_whoever_listens(supervisor):
+    """Messages reach a listener while the loop that is watched stands still."""
+    received = []
+    release = threading.Event()
+    with channel_to(supervisor) as channel, running_loop() as loop:
+        channel.connect()
+        channel.attach(Listener(None, received.append, print))
+        loop.call_soon_threadsafe(channel.watch, loop)
+        loop.call_soon_threadsafe(release.wait)
+        try:
+            eventually(lambda: channel._pulse.age > 0.05)
+            supervisor.send(Stop("operator", 1.0))
+            eventually(lambda: received == [Stop("operator", 1.0)])
         finally:
             release.set()
 

@@ -1,5 +1,7 @@
 """The guest in the oldest and the newest Python it promises, with frameworks of their time."""
 
+import contextlib
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from plugin_runtime.protocol import Description, ExitCode, Failed, Hello, Ready, Schema
+from plugin_runtime.task_protocol import ListThreads, RunFinished, RunJob, TaskDescription, Threads
 from tests import machine
 from tests.fakes.control_server import FakeSupervisor
-from tests.fakes.guests import Guest, link_get, make_plugin, outcome
+from tests.fakes.guests import Guest, link_get, make_plugin, make_task, outcome
 
 pytestmark = [pytest.mark.environment, pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -166,3 +169,116 @@ def test_a_plugin_is_validated(tmp_path, environment):
     assert description.errors == []
     assert (description.api_prefix, description.router_prefix) == ("/app/hello", "/hello")
     assert {"fastapi", "pydantic", "starlette"} <= set(description.modules)
+
+
+TASK = """
+import asyncio, sys
+from datetime import datetime
+
+def quick(): print("quick", sys.version_info[1])
+async def gentle(): await asyncio.sleep(0)
+def fails(): raise ValueError("no luck")
+async def slow(): await asyncio.sleep(600)
+
+metadata["con"] = [
+    {"func": quick, "name": "quick", "interval": "date", "date": datetime(2030, 1, 31), "shared": True},
+    {"func": "gentle", "name": "gentle", "interval": "cron", "cron_params": {"hour": 3}, "shared": True},
+    {"func": fails, "name": "fails", "shared": True},
+    {"func": slow, "name": "slow", "shared": True},
+]
+"""
+SYNC = """
+def service_main(service):
+    while service.running:
+        service.wait(60)
+"""
+ASYNC = """
+async def service_main(service):
+    while service.running:
+        await service.wait_async(60)
+"""
+DEAF = """
+import time
+
+def service_main(service):
+    try:
+        print("begun")
+        service.wait(60)
+        print("asked")
+        time.sleep(600)
+    finally:
+        print("woken")
+"""
+
+
+@pytest.fixture
+def task(tmp_path, environment):
+    """Starts the task program with these settings."""
+
+    @contextlib.contextmanager
+    def started(code, **settings):
+        with (
+            FakeSupervisor(tmp_path / "c.sock", make_task(tmp_path, code, **settings)) as supervisor,
+            Guest(supervisor, environment.python, environment.packages, program="task") as process,
+        ):
+            yield supervisor, process
+
+    return started
+
+
+def test_the_module_of_a_task_is_described(task):
+    """Read and checked in the interpreter that runs it."""
+    with task(TASK + SYNC, purpose="describe") as (supervisor, process):
+        description = supervisor.wait_for(TaskDescription)
+        assert outcome(process)[0] == ExitCode.OK
+    assert description.errors == []
+    assert [job.trigger["type"] for job in description.jobs] == ["date", "cron", "interval", "interval"]
+
+
+@pytest.mark.parametrize("code", [SYNC, ASYNC], ids=["sync", "async"])
+def test_a_service_runs_jobs_and_ends_when_it_is_asked_to(task, environment, code):
+    """Event loops, threads and signals differ between versions; what authors rely on must not."""
+    with task(TASK + code) as (supervisor, process):
+        supervisor.wait_for(Ready)
+        finished = {}
+        for count, job in enumerate(("quick", "gentle", "fails", "slow"), 1):
+            supervisor.send(RunJob(job, job, 0.2 if job == "slow" else 0.0))
+            word = supervisor.wait_for(RunFinished, count)
+            finished[word.run] = (word.outcome, word.exception)
+        supervisor.send(ListThreads(), request_id=3)
+        supervisor.wait_for(Threads)
+        supervisor.stop_guest()
+        code, text, errors = outcome(process)
+    assert (code, text) == (ExitCode.OK, f"quick {environment.version.partition('.')[2]}\n"), errors
+    assert finished == {
+        "quick": ("succeeded", None),
+        "gentle": ("succeeded", None),
+        "fails": ("failed", "ValueError: no luck"),
+        "slow": ("timed_out", None),
+    }
+    assert {"MainThread", "xcore-control"} <= {thread.name for thread in supervisor.answers[3].threads}
+
+
+def test_a_service_is_interrupted_in_its_sleep(task):
+    """SIGTERM asks first and interrupts then."""
+    with task(DEAF) as (supervisor, process):
+        assert process.stdout.readline() == "begun\n"
+        supervisor.stop_guest()
+        assert process.stdout.readline() == "asked\n"
+        process.send_signal(signal.SIGTERM)
+        code, text, errors = outcome(process)
+    assert (code, text) == (ExitCode.OK, "woken\n"), errors
+
+
+@pytest.mark.parametrize(
+    ("job", "result"), [("quick", "succeeded"), ("gentle", "succeeded"), ("fails", "failed"), ("slow", None)]
+)
+def test_a_run_has_a_process_of_its_own(task, job, result):
+    """Sync or async; one that is stopped says nothing."""
+    with task(TASK + SYNC, purpose="run", job=job, run="3f2a91c0") as (supervisor, process):
+        supervisor.wait_for(Ready)
+        if result is None:
+            supervisor.stop_guest()
+        code, _, errors = outcome(process)
+    assert code == (ExitCode.OK if result == "succeeded" else ExitCode.FAILED), errors
+    assert [word.outcome for word in supervisor.of(RunFinished)] == ([result] if result else [])

@@ -42,3 +42,11 @@ def test_an_abandoned_outbox_keeps_nobody_waiting():
     assert not outbox.wait_empty(0.0)
     outbox.abandon()
     assert outbox.wait_empty(0.0)
+
+
+def test_an_answer_bears_the_id_of_its_question():
+    """The asker tells answers apart by it."""
+    outbox = Outbox()
+    outbox.put(Beat(0.0), request_id=7)
+    (envelope,) = Decoder().feed(outbox.first())
+    assert envelope.id == 7

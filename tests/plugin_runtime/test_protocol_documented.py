@@ -1,4 +1,4 @@
-"""docs/reference/protocol.md says what protocol.py says."""
+"""docs/reference/protocol.md says what protocol.py and task_protocol.py say."""
 
 import dataclasses
 import inspect
@@ -10,24 +10,34 @@ from typing import Any
 
 import pytest
 
-from plugin_runtime import protocol, wire
+from plugin_runtime import protocol, task_protocol, wire
 from tests.source_code import ROOT, modules
 
 REFERENCE = ROOT / "docs" / "reference"
 PAGE = (REFERENCE / "protocol.md").read_text()
 STATES = (REFERENCE / "states.md").read_text()
-ENUMS = [cls for cls in vars(protocol).values() if inspect.isclass(cls) and issubclass(cls, Enum)]
-ENUMS = [cls for cls in ENUMS if cls.__module__ == protocol.__name__]
+ENUMS = [
+    cls
+    for module in (protocol, task_protocol)
+    for cls in vars(module).values()
+    if inspect.isclass(cls) and issubclass(cls, Enum) and cls.__module__ == module.__name__
+]
 SIMPLE = {str: "text", int: "whole number", float: "number", bool: "true, false", bytes: "bytes", Any: "any"}
 
-GUEST = {"worker", "validator"}
+GUEST = {"worker", "validator", "task"}
 UNSENT = {
     ("supervisor.validation", "Description"),
     ("supervisor.validation", "Failed"),
+    ("supervisor.tasks.preparation", "Failed"),
+    ("supervisor.tasks.preparation", "TaskDescription"),
+    ("supervisor.threads", "ThreadFacts"),
     ("supervisor.cli.remote", "Error"),
     ("gateway.app", "Health"),
+    ("gateway.admin.json_body", "Result"),
 }
 """Made in the place of somebody who could not speak, or out of an HTTP answer; they never travel."""
+SHARED = {"ThreadFacts": {"gateway"}}
+"""Made by plugin_runtime.process_facts for the gateway as well."""
 
 
 def section(heading: str, text: str = PAGE) -> str:
@@ -88,7 +98,8 @@ def test_the_senders_of_a_message_are_those_that_make_it(name):
     known = {"supervisor", "gateway", "command line", *GUEST}
     assert senders <= known
     assert receivers <= known - senders
-    assert makers(wire.MESSAGES[name].__name__) == {"guest" if sender in GUEST else sender for sender in senders}
+    cls = wire.MESSAGES[name].__name__
+    assert makers(cls) | SHARED.get(cls, set()) == {"guest" if sender in GUEST else sender for sender in senders}
 
 
 def makers(cls: str) -> set[str]:
@@ -110,7 +121,7 @@ def _side(module: str) -> str:
 @pytest.mark.parametrize("enum", ENUMS, ids=lambda enum: enum.__name__)
 def test_every_member_of_every_enum_is_documented(enum):
     """A value that people may see in a log or a JSON document has a sentence for people."""
-    text = PAGE if enum.__name__ in {"Kind", "Phase", "ExitCode"} else STATES
+    text = PAGE if enum.__name__ in {"Kind", "Phase", "ExitCode", "TaskPurpose"} else STATES
     headings = {
         "Kind": "Kinds of processes",
         "Phase": "Phases",
@@ -118,6 +129,9 @@ def test_every_member_of_every_enum_is_documented(enum):
         "State": "States of one process",
         "PluginState": "States of a plugin or task",
         "Cause": "Causes of an exit",
+        "TaskPurpose": "Purposes of a process of the task program",
+        "Outcome": "Outcomes of a run",
+        "Overlap": "What happens when runs overlap",
     }
     documented = table(section(headings[enum.__name__], text))
     assert [row[0].strip("`") for row in documented] == [str(member.value) for member in enum]

@@ -10,6 +10,7 @@ from plugin_runtime.views import TokenView
 from plugin_runtime.wire import Decoder
 from supervisor.errors import PluginRefusedError, TookTooLongError, UnknownNameError
 from supervisor.operations import Operations, encode_answer
+from supervisor.store.audit import AuditEntry
 
 
 async def view() -> list:
@@ -96,6 +97,129 @@ def test_a_name_is_given_out_once(operations):
     """Two parts that claim the same operation are a mistake of ours."""
     with pytest.raises(ValueError, match="operations registered twice: view"):
         operations.register({"view": view})
+
+
+class Record:
+    """Keeps entries, or fails."""
+
+    def __init__(self):
+        self.entries = []
+        self.error = None
+
+    async def audit(self, entry):
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        self.entries.append(entry)
+
+
+class MovedClock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def time(self):
+        return self.now
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def record():
+    return Record()
+
+
+@pytest.fixture
+def clock():
+    return MovedClock()
+
+
+@pytest.fixture
+def audited(record, clock):
+    """A table whose operations are all on record, but ``view``."""
+
+    async def restart(name: str, actor: str, wait: float = 0.0, password: str = "") -> str:
+        clock.now += wait
+        return name
+
+    table = Operations(record.audit, clock)
+    table.register({"view": view})
+    handlers = {"restart": restart, "refuse": refuse, "slow": be_slow, "broken": break_down}
+    table.register(handlers, audited=frozenset(handlers))
+    return table
+
+
+def test_an_audited_operation_is_on_record_when_it_is_answered(audited, record):
+    """Who asked for what and when, and what came of it; no secrets."""
+    assert perform(audited, "restart", name="hello", wait=5.0, password="hunter2") == Result("hello")
+    (entry,) = record.entries
+    expected = AuditEntry(
+        1000.0, "token:ci", "restart", "hello", "succeeded", {"wait": 5.0, "password": "***"}, id=entry.id
+    )
+    assert entry == expected
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "outcome"),
+    [
+        ("refuse", {}, "PluginRefused"),
+        ("slow", {}, "TookTooLong"),
+        ("broken", {}, "ZeroDivisionError"),
+        ("restart", {}, "Arguments"),
+        ("restart", {"name": "hello", "actor": "operator", "size": 1}, "Arguments"),
+    ],
+)
+def test_an_attempt_that_failed_is_on_record_too(audited, record, operation, arguments, outcome):
+    """It may have been done in part; and who tried what they may not is worth knowing."""
+    call = Call(operation, arguments, "token:ci")
+    assert isinstance(asyncio.run(audited.perform(call)), Error)
+    assert [(entry.action, entry.actor, entry.outcome) for entry in record.entries] == [
+        (operation, "token:ci", outcome)
+    ]
+
+
+def test_what_changes_nothing_is_not_on_record(audited, record):
+    """Nor what does not exist: there is nothing to do."""
+    perform(audited, "view")
+    perform(audited, "nothing")
+    assert record.entries == []
+
+
+def test_an_operation_that_nobody_waited_for_is_on_record(record):
+    """Whoever asked went away, or xcore ends: what was begun may be done all the same."""
+
+    async def main():
+        begun = asyncio.Event()
+
+        async def install(name: str) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        table = Operations(record.audit)
+        table.register({"install": install}, audited={"install"})
+        task = asyncio.create_task(table.perform(Call("install", {"name": "hello"}, "operator")))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert [(entry.target, entry.outcome) for entry in record.entries] == [("hello", "cancelled")]
+
+
+def test_a_record_that_fails_does_not_make_the_operation_fail(audited, record, caplog):
+    """What is done is done; the log says that it is not on record."""
+    record.error = RuntimeError("broken pen")
+    assert perform(audited, "restart", name="hello") == Result("hello")
+    assert "Cannot put restart by token:ci on record" in caplog.text
+    assert "broken pen" in caplog.text
+
+
+def test_only_what_is_registered_can_be_audited(operations):
+    """A misspelt name would mean that nothing is on record."""
+    with pytest.raises(ValueError, match=r"audited but not registered: tasks\.stopp"):
+        operations.register({"tasks.stop": view}, audited={"tasks.stopp"})
+    assert perform(operations, "tasks.stop").status == 404
 
 
 def test_an_answer_that_no_frame_can_hold_becomes_an_error():

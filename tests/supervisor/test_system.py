@@ -15,6 +15,11 @@ class FakeExits:
         return [(name, limit, kind)]
 
 
+class FakeTasks:
+    async def list_tasks(self):
+        return []
+
+
 class FakePlugins:
     async def list_plugins(self):
         return []
@@ -35,7 +40,9 @@ def make_system(tmp_path, clock=None):
     tree = SimpleNamespace(children=[child("hello.1", Kind.WORKER), child("gateway.1", Kind.GATEWAY)])
     resources = SimpleNamespace(views=lambda: ["view"])
     folder = StateFolder(tmp_path)
-    return System(tree, FakePlugins(), resources, FakeExits(), clock or MovedClock(), folder, lambda: Health("ok"))
+    return System(
+        tree, FakePlugins(), FakeTasks(), resources, FakeExits(), clock or MovedClock(), folder, lambda: Health("ok")
+    )
 
 
 def test_status_is_what_the_cli_shows_first(tmp_path):

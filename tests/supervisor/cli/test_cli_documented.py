@@ -7,7 +7,7 @@ import re
 import pytest
 import typer
 
-from plugin_runtime import views
+from plugin_runtime import task_views, views
 from plugin_runtime.protocol import ExitCode
 from supervisor.cli.main import app
 from tests.source_code import ROOT
@@ -111,6 +111,11 @@ def test_every_exit_code_of_the_command_line_is_documented():
         ("An exit", views.ExitView),
         ("An error of a plugin", views.PluginError),
         ("A token", views.TokenView),
+        ("A task", task_views.TaskView),
+        ("A job", task_views.JobView),
+        ("A run", task_views.RunView),
+        ("A moment", task_views.MomentView),
+        ("A reload", task_views.ReloadView),
     ],
 )
 def test_every_key_of_a_json_object_is_documented(heading, view):

@@ -1,4 +1,4 @@
-"""``xcore config show`` and ``check`` as a user sees them."""
+"""``xcore config show``, ``check`` and ``reload`` as a user sees them."""
 
 import json
 import subprocess
@@ -7,6 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from plugin_runtime.protocol import Error
 from supervisor.cli.config_commands import config_app
 
 
@@ -83,6 +84,68 @@ def test_show_hides_other_secrets_too(run):
     assert "hunter2" not in result.stdout
     shown = json.loads(result.stdout)["plugins"]["shop"]["env"]
     assert shown == dict.fromkeys(SECRETS, "***") | {"COLOUR": "red"}
+
+
+# --- reload -------------------------------------------------------------------------------------------------
+
+CHANGED = {"changed": ["gateway.port", "tasks.sweep.env"], "restarted": ["sweep"], "needs_restart": ["gateway.port"]}
+NOTHING = {"changed": [], "restarted": [], "needs_restart": []}
+
+
+def test_reload_prints_what_changed_and_what_becomes_of_it(xcore, supervisor):
+    """One key or task a line."""
+    supervisor.answers["config.reload"] = CHANGED
+    lines = [
+        "changed: gateway.port",
+        "changed: tasks.sweep.env",
+        "restarted: sweep",
+        "takes effect at the next start of xcore: gateway.port",
+    ]
+    assert xcore("config", "reload") == (0, "".join(f"{line}\n" for line in lines), "")
+
+
+def test_reload_of_the_same_says_so(xcore, supervisor):
+    """Rather than nothing."""
+    supervisor.answers["config.reload"] = NOTHING
+    assert xcore("config", "reload") == (0, "The configuration is the same.\n", "")
+
+
+@pytest.mark.parametrize("view", [CHANGED, NOTHING])
+def test_reload_with_json_prints_one_document(xcore, supervisor, view):
+    """All of the answer, and nothing else."""
+    supervisor.answers["config.reload"] = view
+    outcome = xcore("config", "reload", "--json")
+    assert (outcome.code, json.loads(outcome.out), outcome.err) == (0, view, "")
+
+
+def test_reload_of_a_broken_file_gives_the_supervisors_error(xcore, supervisor, project):
+    """Exit code 1. That the command cannot read the file either does not keep it from asking."""
+    (project / "config.json").write_text("{")
+    supervisor.answers["config.reload"] = Error("Configuration", "config.json: not valid JSON at line 1", {}, 422)
+    assert xcore("config", "reload") == (1, "", "xcore: config.json: not valid JSON at line 1\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_reload_without_a_supervisor_ends_with_3(xcore, options):
+    """There is nothing in force that could change."""
+    outcome = xcore("config", "reload", *options)
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "no supervisor answers on" in outcome.err
+
+
+def test_reload_over_http_is_a_route(xcore, monkeypatch):
+    """That of the founding interface; what the other side says is shown without its control characters."""
+    asked = []
+
+    def call(url, token, operation, timeout, arguments):
+        asked.append((url, token, operation, dict(arguments)))
+        return {**NOTHING, "changed": ["tasks.\x1b[31mred"]}
+
+    monkeypatch.setattr("supervisor.cli.remote.call", call)
+    monkeypatch.setenv("XCORE_TOKEN", "secret")
+    outcome = xcore("config", "reload", "--url", "http://127.0.0.1:1")
+    assert asked == [("http://127.0.0.1:1", "secret", "config.reload", {})]
+    assert (outcome.code, "\x1b" in outcome.out, "tasks." in outcome.out) == (0, False, True)
 
 
 def test_importing_the_commands_imports_nothing_heavy():

@@ -8,12 +8,16 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from plugin_runtime.views import ExitView
+from plugin_runtime.task_views import RunView
+from plugin_runtime.views import ExitView, ResourceView
 from supervisor.errors import ConflictError, StoreCorruptError, StoreUnavailableError
+from supervisor.store.audit import AuditEntry
 from supervisor.store.observations import Observations
 from supervisor.store.settings import StoreSettings
 
 EXIT = ExitView("0", "x", "x.1", "worker", "crash", 1, None, "", 1.0, 1.0, [])
+BEGUN = RunView("r1", "x.job", 1.0, None, None)
+ENTRY = AuditEntry(1.0, "ada", "tasks.stop", "x", "succeeded")
 QUICK = StoreSettings(queue_limit=10, batch=4, retry_delay=0.001, retry_max_delay=0.002, close_timeout=0.1)
 
 
@@ -203,3 +207,55 @@ def test_observations_of_a_locked_time_are_in_the_database_afterwards(sqlite_dat
         run(eventually(lambda: store.observations.healthy, "never healthy again"))
         assert run(store.exits.exits()) == [EXIT]
     assert [type(trouble) for trouble in told] == [StoreUnavailableError, type(None)]
+
+
+def test_observations_of_every_kind_are_written_in_one_batch(url, scenario, eventually):
+    """Each to its table, in the order of their arrival; the start and the end of a run are one row."""
+    sample = ResourceView("worker", "x", "x.1", 4711, 12.5, 1.0, 30.0, None, 4, 20, 1000.0)
+    ended = replace(BEGUN, finished=2.0, outcome="succeeded", duration=1.0)
+    skipped = replace(BEGUN, id="r2", started=None, outcome="skipped")
+    with scenario(url) as (store, run):
+
+        async def observe():
+            for seen in (EXIT, BEGUN, sample, ENTRY, skipped, ended):
+                store.observations.put(seen)
+
+        run(observe())
+        run(eventually(lambda: store.observations.waiting == 0, "never written"))
+        assert run(store.exits.exits()) == [EXIT]
+        assert run(store.samples.history("x.1", since=0.0, until=2000.0)) == [sample]
+        assert run(store.audit.entries()) == [ENTRY]
+        assert run(store.runs.runs()) == [skipped, ended]
+        assert (store.observations.dropped, store.observations.healthy) == (0, True)
+
+
+def test_a_bad_run_or_entry_does_not_hold_up_the_others(url, scenario, eventually):
+    """Written row by row, a run still ends as it ended."""
+    bad = (replace(BEGUN, id="bad", job=None), replace(ENTRY, id="bad", detail={"value": float("nan")}))
+    ended = replace(BEGUN, finished=2.0, outcome="succeeded")
+    with scenario(url) as (store, run):
+
+        async def observe():
+            for seen in (BEGUN, bad[0], ENTRY, bad[1], ended):
+                store.observations.put(seen)
+
+        run(observe())
+        run(eventually(lambda: store.observations.waiting == 0, "never written"))
+        assert run(store.runs.runs()) == [ended]
+        assert run(store.audit.entries()) == [ENTRY]
+        assert (store.observations.dropped, store.observations.healthy) == (2, True)
+
+
+@pytest.mark.slow
+def test_runs_of_a_locked_time_are_in_the_database_afterwards(sqlite_database, scenario, quick, eventually):
+    """Row 38, for runs: jobs go on while the database does not."""
+    ended = replace(BEGUN, finished=2.0, outcome="succeeded")
+    with scenario(sqlite_database, settings=quick) as (store, run):
+        with closing(sqlite3.connect(sqlite_database.database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            store.observations.put(BEGUN)
+            run(eventually(lambda: not store.observations.healthy, "never unhealthy"))
+            store.observations.put(ended)
+        run(eventually(lambda: store.observations.healthy, "never healthy again"))
+        run(eventually(lambda: store.observations.waiting == 0, "never written"))
+        assert run(store.runs.runs()) == [ended]

@@ -20,11 +20,12 @@ from supervisor.store.settings import StoreSettings
 from supervisor.store.sqlite_file import SqliteFile
 
 EXIT = ExitView("e1", "x", "x.1", "worker", "crash", 1, None, "", 1.0, 1.0, ["line"])
+HEAD = Migrations().head
 NEXT = '''
 """A later schema."""
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+revision, down_revision, branch_labels, depends_on = "later", "{head}", None, None
 def upgrade():
     op.add_column("plugins", sa.Column("colour", sa.Text(), nullable=False, server_default="red"))
     {then}
@@ -43,7 +44,7 @@ def schema(path):
 def later_migrations(tmp_path, then="pass"):
     folder = tmp_path / "migrations 100%"
     shutil.copytree(OURS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_later.py").write_text(NEXT.format(then=then))
+    (folder / "versions" / "later.py").write_text(NEXT.format(head=HEAD, then=then))
     return Migrations(folder)
 
 
@@ -89,7 +90,7 @@ def test_a_new_database_is_for_its_owner_only(path):
     prepare(path)
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert path.stat().st_mode & 0o777 == 0o600
-    assert schema(path) == Migrations().head
+    assert schema(path) == HEAD
     assert [file.name for file in path.parent.iterdir()] == ["manager.db"]
 
 
@@ -132,7 +133,7 @@ def test_a_path_with_characters_that_mean_something_in_a_uri(tmp_path):
     """SQLite is asked by URI, Alembic by an INI value; both have their own escapes."""
     path = tmp_path / "a b?mode=memory#100%" / "manager;1.db"
     prepare(path)
-    assert schema(path) == Migrations().head
+    assert schema(path) == HEAD
 
 
 # --- refused, untouched ---------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ def test_a_newer_schema_is_refused_with_a_message(database):
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
     before = contents(database.parent)
-    with pytest.raises(StoreCorruptError, match=r"schema 9999 .* knows up to 0001; .*newer"):
+    with pytest.raises(StoreCorruptError, match=rf"schema 9999 .* knows up to {HEAD}; .*newer"):
         prepare(database)
     assert contents(database.parent) == before
 
@@ -268,7 +269,7 @@ def test_an_older_schema_is_migrated_with_its_content(crashed, tmp_path):
     """Row 42; what lay only in the -wal file comes along."""
     later = later_migrations(tmp_path)
     prepare(crashed, later)
-    assert schema(crashed) == "0002"
+    assert schema(crashed) == "later"
     assert stored_exits(crashed) == ["e1"]
     assert crashed.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in crashed.parent.iterdir()] == ["manager.db"]
@@ -278,7 +279,7 @@ def test_a_migration_that_fails_leaves_the_old_database(crashed, tmp_path):
     """The old program can go on with it."""
     with pytest.raises(StoreCorruptError, match="no such table: nonsense"):
         prepare(crashed, later_migrations(tmp_path, then='op.execute("DELETE FROM nonsense")'))
-    assert schema(crashed) == "0001"
+    assert schema(crashed) == HEAD
     assert stored_exits(crashed) == ["e1"]
     prepare(crashed)
 
@@ -291,9 +292,9 @@ def test_a_database_that_others_have_open_is_not_replaced(database, tmp_path):
         other.execute("SELECT * FROM plugins").fetchall()
         with pytest.raises(StoreUnavailableError, match="locked"):
             prepare(database, later)
-    assert schema(database) == "0001"
+    assert schema(database) == HEAD
     prepare(database, later)
-    assert schema(database) == "0002"
+    assert schema(database) == "later"
 
 
 def test_a_transaction_that_a_kill_cut_off_is_rolled_back(database, tmp_path):
@@ -320,7 +321,7 @@ def test_a_link_stays_a_link(database, tmp_path):
     link.symlink_to(database)
     prepare(Path(sqlite_url(link).database), later_migrations(tmp_path))
     assert link.is_symlink()
-    assert schema(database) == "0002"
+    assert schema(database) == "later"
 
 
 @pytest.mark.process
@@ -342,10 +343,10 @@ SqliteFile(Path({str(crashed)!r}), StoreSettings(), Migrations(Path({str(later.f
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     killed = subprocess.run([sys.executable, "-c", program], env=environment, timeout=60)
     assert killed.returncode == -signal.SIGKILL
-    assert schema(crashed) == "0001"
+    assert schema(crashed) == HEAD
     assert stored_exits(crashed) == ["e1"]
     prepare(crashed, later_migrations(tmp_path / "again"))
-    assert schema(crashed) == "0002"
+    assert schema(crashed) == "later"
     assert stored_exits(crashed) == ["e1"]
     assert [file.name for file in crashed.parent.iterdir()] == ["manager.db"]
 

@@ -1,0 +1,63 @@
+"""Makes the runs of declared jobs, each with what its host gives it at that moment."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from plugin_runtime.protocol import Cause
+from plugin_runtime.views import ExitView
+from supervisor.child import Child, Surroundings
+from supervisor.errors import ConflictError
+from supervisor.jobs.host import JobHost
+from supervisor.jobs.live_log import LiveLog
+from supervisor.jobs.request import ActiveRun, RunListener, RunRequest
+from supervisor.jobs.run import Run, RunServices
+from supervisor.jobs.shared_run import SharedRun
+from supervisor.schedule.job_spec import JobSpec
+from supervisor.tree import Tree
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A job and who starts its runs."""
+
+    spec: JobSpec
+    host: JobHost
+
+
+class Launcher:
+    """Implements RunFactory. Owns the tasks that take children out of the process table."""
+
+    def __init__(
+        self,
+        declared: Mapping[str, Declared],
+        around: Surroundings,
+        tree: Tree,
+        recorded: Callable[[ExitView], None],
+    ) -> None:
+        """``declared``: by id, as it is at any moment."""
+        self._declared = declared
+        self._services = RunServices(around, tree, recorded, self._retire)
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def make(self, request: RunRequest, log: LiveLog, listener: RunListener) -> ActiveRun:
+        """By what is declared now: what was asked for may have waited for long.
+
+        Raises:
+            ConflictError: it cannot be run now.
+        """
+        declared = self._declared.get(request.job.id)
+        if declared is None:
+            raise ConflictError("its job is not declared any more")
+        request = replace(request, job=declared.spec)
+        if declared.spec.shared:
+            return SharedRun(request, declared.host.service, self._services.around.clock, listener)
+        process = declared.host.run_process(declared.spec, request.id)
+        return Run(request, process, self._services, log, listener)
+
+    def _retire(self, child: Child) -> None:
+        """Later: whoever says that it has ended is about to settle it."""
+        removal = self._services.tree.remove(child, Cause.FINISHED, "supervisor")
+        task = asyncio.create_task(removal, name=f"retire-{child.spec.id}")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)

@@ -1,0 +1,188 @@
+"""Has runs carried out: by the rules of overlap, so many starts at a time, each to exactly one end."""
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from itertools import count
+
+from plugin_runtime.protocol import Cause
+from plugin_runtime.task_protocol import Outcome, RunFinished
+from plugin_runtime.task_views import RunView
+from plugin_runtime.views import ExitView
+from supervisor.clock import Clock
+from supervisor.errors import ConflictError
+from supervisor.jobs.admission import Admission
+from supervisor.jobs.books import Books
+from supervisor.jobs.records import RunRecords
+from supervisor.jobs.request import ActiveRun, RunFactory, RunRequest
+from supervisor.jobs.shared_run import SharedRun
+from supervisor.jobs.view import unbegun_view
+from supervisor.schedule.job_spec import JobSpec
+from supervisor.schedule.overlap import Verdict
+
+logger = logging.getLogger(__name__)
+
+STARTS = max(2, os.cpu_count() or 1)
+"""Runs between spawn and ready at once. More would not be ready sooner, and would slow down everything that serves."""
+
+_ID_BYTES = 4
+_STOPPING = "xcore is stopping"
+_REPLACED = "a newer run took its place"
+
+Soon = Callable[[Callable[[], None]], object]
+"""Has something called in another turn of the event loop."""
+
+
+def _call_soon(work: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(work)
+
+
+class Runner:
+    """Owns the books, the admission and the active runs; implements RunListener. Used in the event loop's thread."""
+
+    def __init__(
+        self, factory: RunFactory, records: RunRecords, clock: Clock, *, starts: int = STARTS, soon: Soon = _call_soon
+    ) -> None:
+        """``starts``: how many may start at once."""
+        self._factory = factory
+        self._records = records
+        self._clock = clock
+        self._starts = starts
+        self._soon = soon
+        self._books = Books()
+        self._admission = Admission(starts)
+        self._active: dict[str, ActiveRun] = {}
+        self._numbers = count(1)
+        self._pumping = False
+        self._closing = False
+
+    # --- what others want ---
+
+    def request(self, job: JobSpec, actor: str, scheduled: float | None = None) -> RunView:
+        """Have a job run as its rule of overlap allows; the answer is how things stand right now."""
+        request = self._new(job, actor, scheduled)
+        if self._closing:
+            return self._never(request, Outcome.SKIPPED, _STOPPING)
+        decision = self._books.request(request)
+        if decision.displaced is not None:
+            self._never(decision.displaced, Outcome.SKIPPED, _REPLACED)
+        match decision.verdict:
+            case Verdict.SKIP:
+                return self._never(request, Outcome.SKIPPED, self._why_skipped(job.id))
+            case Verdict.BEGIN:
+                self._admit(request)
+            case Verdict.REPLACE:
+                self._replace(job.id, request.actor)
+        return self._records.view(request.id)
+
+    def missed(self, job: JobSpec, actor: str, due: float, message: str) -> RunView:
+        """Put on record that a run was noticed too late to begin."""
+        return self._never(self._new(job, actor, due), Outcome.MISSED, message)
+
+    def finished(self, word: RunFinished) -> None:
+        """A service says how a shared run ended."""
+        run = self._active.get(word.run)
+        if isinstance(run, SharedRun):
+            run.finished(word)
+        else:
+            logger.debug("Run %s has ended before its service says so", word.run)
+
+    def service_ended(self, owner: str, record: ExitView) -> None:
+        """The process of a service is gone, and all that ran in it."""
+        for run in list(self._active.values()):
+            if isinstance(run, SharedRun) and run.request.job.owner == owner:
+                run.service_ended(record)
+
+    def counts(self, job: str) -> tuple[int, int]:
+        """How many runs of a job there are, begun or about to, and how many wait for their end."""
+        return int(self._books.current(job) is not None), int(self._books.is_waiting(job))
+
+    def close(self) -> None:
+        """Begin nothing more; what has begun is ended by others, and put on record all the same."""
+        self._closing = True
+        for request in self._books.waiting:
+            self._books.drop_waiting(request)
+            self._never(request, Outcome.SKIPPED, _STOPPING)
+        for request in self._admission.waiting:
+            self._give_up(request, Outcome.SKIPPED, _STOPPING)
+
+    # --- RunListener ---
+
+    def ready(self, run: ActiveRun) -> None:
+        self._admission.leave(run.request.id)
+        self._wake()
+
+    def ended(self, run: ActiveRun, view: RunView) -> None:
+        self._over(run.request, view)
+
+    # --- inside ---
+
+    def _new(self, job: JobSpec, actor: str, scheduled: float | None) -> RunRequest:
+        request = RunRequest(secrets.token_hex(_ID_BYTES), next(self._numbers), job, actor, scheduled)
+        self._records.expect(request)
+        return request
+
+    def _never(self, request: RunRequest, outcome: Outcome, message: str) -> RunView:
+        """A run that has no place on the books."""
+        view = unbegun_view(request, outcome, message, self._clock.time())
+        self._records.end(view)
+        return view
+
+    def _give_up(self, request: RunRequest, outcome: Outcome, message: str) -> None:
+        """A run that has its place, and yet does not begin."""
+        self._over(request, unbegun_view(request, outcome, message, self._clock.time()))
+
+    def _why_skipped(self, job: str) -> str:
+        return "the run before has not ended" + (", and another waits for it" if self._books.is_waiting(job) else "")
+
+    def _replace(self, job: str, actor: str) -> None:
+        old = self._books.current(job)
+        if old is None:
+            return
+        if old.id in self._active:
+            self._active[old.id].stop(Cause.OVERLAP, actor)
+        else:
+            self._give_up(old, Outcome.SKIPPED, _REPLACED)
+
+    def _admit(self, request: RunRequest) -> None:
+        """A shared run starts no process: it need not wait."""
+        if request.job.shared:
+            self._begin(request)
+        else:
+            self._admission.enter(request)
+            self._wake()
+
+    def _wake(self) -> None:
+        """In another turn: where starts fail at once, a thousand of them must not be one turn of the event loop."""
+        if self._admission.has_next and not self._pumping:
+            self._pumping = True
+            self._soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = False
+        for _ in range(self._starts):
+            if self._admission.has_next:
+                self._begin(self._admission.admit())
+        self._wake()
+
+    def _begin(self, request: RunRequest) -> None:
+        try:
+            run = self._factory.make(request, self._records.log(request.id), self)
+            self._active[request.id] = run
+            self._records.begin(run)
+        except ConflictError as error:
+            self._give_up(request, Outcome.SKIPPED, str(error))
+        except Exception:  # a mistake of ours or of the host's: it must not keep the place from the runs to come
+            logger.exception("Cannot begin run %s of job %s", request.id, request.job.id)
+            self._give_up(request, Outcome.FAILED, "failed inside xcore; its log has the details")
+
+    def _over(self, request: RunRequest, view: RunView) -> None:
+        self._active.pop(request.id, None)
+        self._admission.leave(request.id)
+        self._records.end(view)
+        following = self._books.ended(request)
+        if following is not None:
+            self._admit(following)
+        self._wake()

@@ -1,0 +1,27 @@
+"""When something began and how long it took, each by the clock that is made for it."""
+
+from supervisor.clock import Clock
+
+
+class Stopwatch:
+    """Started once. The wall clock may be set meanwhile: a duration is never the difference of two of its moments."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since: float | None = None
+        self.started: float | None = None
+        """Seconds since the epoch."""
+
+    def start(self) -> None:
+        self.started = self._clock.time()
+        self._since = self._clock.monotonic()
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock.time()
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds since its start; None before."""
+        return None if self._since is None else round(self._clock.monotonic() - self._since, 3)

@@ -1,0 +1,302 @@
+"""ServiceManager: all background tasks, found in their directory, followed as it changes, acted on by name."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from plugin_runtime.protocol import Cause, Kind, PluginState
+from plugin_runtime.task_views import TaskView
+from supervisor.changes import within
+from supervisor.config.configuration import Configuration
+from supervisor.errors import ConflictError, StoreError, UnknownNameError
+from supervisor.folder_watch import FolderWatch
+from supervisor.log_files import LogFiles
+from supervisor.operations import Operation
+from supervisor.store.exits import ExitLog
+from supervisor.store.tasks import TaskRow
+from supervisor.tasks.discovery import Difference, Look, diff, look
+from supervisor.tasks.service import TaskServices
+from supervisor.tasks.task import Task
+from supervisor.tasks.view import metadata_of, task_view
+
+logger = logging.getLogger(__name__)
+
+MOST_LINES = 10_000
+"""Of a log in one answer."""
+CONFIGURATION = "configuration"
+"""Actor of what follows a change of it."""
+
+_ON_THE_WAY = {PluginState.PENDING, PluginState.INSTALLING, PluginState.STARTING, PluginState.BACKOFF}
+
+
+class ServiceManager:
+    """Owns every Task and the asyncio tasks that work on them. None of them ever waits for another."""
+
+    def __init__(self, services: TaskServices, watch: FolderWatch, logs: LogFiles, exits: ExitLog) -> None:
+        """``watch``: of the task directory."""
+        self._services = services
+        self._watch = watch
+        self._logs = logs
+        self._exits = exits
+        self._tasks: dict[str, Task] = {}
+        self._rows: dict[str, TaskRow] = {}
+        """Records of those that are not here, as last known."""
+        self._seen = Look()
+        self._looking = asyncio.Lock()
+        self._unreadable = ""
+        self._works: dict[asyncio.Task[None], Task] = {}
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+        """Those that end tasks whose files are gone; the next one of the name waits for it."""
+        self._closing = False
+
+    # --- life ---
+
+    async def discover(self) -> None:
+        """Find the tasks and begin to bring up each; returns before they are up. From now on changes are followed.
+
+        Raises:
+            StoreError: it is not known which tasks are disabled.
+        """
+        self._rows = {row.module: row for row in await self._services.repository.get_all()}
+        await self.look()
+        self._services.live.subscribe(self._apply)
+        self._watch.start(self.look)
+
+    async def close(self) -> None:
+        """End what is being done with tasks, and begin nothing more; their processes are the tree's to stop."""
+        self._closing = True
+        await self._watch.close()
+        works = [*self._works, *self._leaving.values()]
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+
+    async def settled(self) -> None:
+        """Wait until nothing is being done with any task any more."""
+        while works := [*self._works, *self._leaving.values()]:
+            await asyncio.gather(*works, return_exceptions=True)
+
+    # --- the directory ---
+
+    async def look(self) -> None:
+        """Find out what has changed in the directory, and begin to follow it."""
+        async with self._looking:
+            difference = await self._difference()
+            if self._closing:
+                return
+            self._follow(difference)
+            for name in difference.changed:
+                task = self._tasks[name]
+                if task.note_change() and not task.is_refused:
+                    self._spawn(task, task.follow_change())
+
+    async def reload_all(self) -> None:
+        """Read the modules of all tasks again, and follow what changed; return when that is done."""
+        async with self._looking:
+            difference = await self._difference()
+            if self._closing:
+                raise ConflictError("cannot read the tasks again: xcore is stopping")
+            others = set(self._works)
+            self._follow(difference)
+            for name, task in self._tasks.items():
+                if name not in difference.new and not task.is_refused:
+                    self._spawn(task, task.reload("operator"))
+            works = self._works.keys() - others
+        await asyncio.gather(*works, return_exceptions=True)
+
+    async def _difference(self) -> Difference:
+        """Look, and remember what was seen. A directory that is not there has no tasks in it."""
+        directory = self._services.live.current.tasks_directory
+        try:
+            seen = await asyncio.to_thread(look, directory, self._seen)
+        except FileNotFoundError:
+            seen = Look()
+            self._note_trouble(logging.INFO, f"There is no task directory {directory}")
+        except OSError as error:
+            # Which says nothing about the files: no task is to end because a disk is away.
+            self._note_trouble(logging.ERROR, f"Cannot read the task directory {directory}: {error.strerror or error}")
+            return Difference()
+        else:
+            self._note_trouble(logging.INFO, "")
+        before, self._seen = self._seen, seen
+        return diff(before, seen)
+
+    def _note_trouble(self, level: int, trouble: str) -> None:
+        """Said once, not every two seconds."""
+        if trouble and trouble != self._unreadable:
+            logger.log(level, "%s", trouble)
+        self._unreadable = trouble
+
+    def _follow(self, difference: Difference) -> None:
+        for name in difference.removed:
+            self._remove(name)
+        for name in difference.new:
+            self._add(name)
+
+    def _add(self, name: str) -> None:
+        file = self._seen.files[name].path
+        task = self._tasks[name] = Task(name, file, self._services, self._rows.get(name))
+        if task.error is not None:
+            logger.error("Task %s refused: %s; %s", name, task.error.message, task.error.hint)
+        else:
+            self._spawn(task, self._bring_up(task, self._leaving.get(name)))
+        self._services.changed()
+
+    async def _bring_up(self, task: Task, former: "asyncio.Task[None] | None") -> None:
+        if former is not None:
+            # Two processes of one name never run at once.
+            await asyncio.wait([former])
+        try:
+            records = await self._exits.exits(task.name, limit=1, kind=Kind.TASK.value)
+            task.last_exit = records[0] if records else None
+        except StoreError as error:
+            logger.warning("Cannot read the last exit of task %s: %s", task.name, error)
+        await task.bring_up()
+
+    def _remove(self, name: str) -> None:
+        task = self._tasks.pop(name)
+        logger.info("The file of task %s is gone: the task ends", name)
+        if task.row is not None:
+            self._rows[name] = task.row
+        leaving = asyncio.create_task(self._retire(task, self._leaving.get(name)), name=f"retire-task-{name}")
+        self._leaving[name] = leaving
+        leaving.add_done_callback(lambda done: self._has_left(name, done))
+        self._services.changed()
+
+    async def _retire(self, task: Task, former: "asyncio.Task[None] | None") -> None:
+        works = [work for work, owner in self._works.items() if owner is task]
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, *([former] if former else []), return_exceptions=True)
+        await task.retire()
+
+    def _has_left(self, name: str, leaving: "asyncio.Task[None]") -> None:
+        if self._leaving.get(name) is leaving:
+            del self._leaving[name]
+        _report(leaving)
+
+    # --- the configuration ---
+
+    def _apply(self, before: Configuration, after: Configuration) -> list[str]:
+        """Follow a change: policies at once, a task's own keys by a restart; returns the tasks that are restarted."""
+        self._watch.interval = after.manager.tasks.interval
+        restarted = []
+        for name, task in self._tasks.items():
+            task.follow_policy()
+            if before.task_keys(name) != after.task_keys(name) and not (task.is_refused or self._closing):
+                self._spawn(task, task.restart(Cause.RELOAD, CONFIGURATION))
+                restarted += [name] if task.enabled else []
+        return restarted
+
+    # --- work ---
+
+    def _spawn(self, task: Task, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        spawned = asyncio.create_task(work, name=f"task-{task.name}")
+        self._works[spawned] = task
+        spawned.add_done_callback(self._finished)
+        return spawned
+
+    def _finished(self, work: "asyncio.Task[None]") -> None:
+        del self._works[work]
+        _report(work)
+
+    # --- what is known ---
+
+    @property
+    def is_settled(self) -> bool:
+        return all(state not in _ON_THE_WAY for state in self.states.values())
+
+    @property
+    def states(self) -> dict[str, PluginState]:
+        """Of all tasks, by name."""
+        return {name: self._tasks[name].state for name in sorted(self._tasks)}
+
+    def named(self, name: str) -> Task:
+        """Raises UnknownNameError where there is no such task."""
+        try:
+            return self._tasks[name]
+        except KeyError:
+            raise UnknownNameError("task", name, list(self._tasks)) from None
+
+    def _view(self, task: Task) -> TaskView:
+        return task_view(task, self._services.resources.latest)
+
+    def _for_order(self, name: str, verb: str) -> Task:
+        """The task of this name, if it can be given an order now."""
+        task = self.named(name)
+        if task.is_refused and task.error is not None:
+            raise ConflictError(f"cannot {verb} task {name!r}: {task.error.message}", hint=task.error.hint)
+        if self._closing:
+            # A gateway may still hand in orders while it drains: what is started now would never be stopped.
+            raise ConflictError(f"cannot {verb} task {name!r}: xcore is stopping")
+        return task
+
+    # --- operations ---
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        return {
+            "tasks.list": self.list_tasks,
+            "tasks.show": self.show,
+            "tasks.start": self.start,
+            "tasks.stop": self.stop,
+            "tasks.restart": self.restart,
+            "tasks.meta": self.meta,
+            "tasks.logs": self.read_logs,
+        }
+
+    async def list_tasks(self) -> list[TaskView]:
+        """By name."""
+        return [self._view(self._tasks[name]) for name in sorted(self._tasks)]
+
+    async def show(self, name: str) -> TaskView:
+        return self._view(self.named(name))
+
+    async def start(self, name: str, actor: str) -> TaskView:
+        """Begin to start it; from now on it is started at boot, too."""
+        task = self._for_order(name, "start")
+        await task.enable()
+        if self._for_order(name, "start") is task:  # it may be gone, or xcore be stopping, by now
+            logger.info("Task %s is started (%s)", name, actor)
+            self._spawn(task, task.start(actor))
+        return self._view(task)
+
+    async def stop(self, name: str, actor: str) -> TaskView:
+        """Stop it until it is started again; returns when its process is gone. Its jobs stay scheduled."""
+        task = self._for_order(name, "stop")
+        logger.info("Task %s is stopped (%s)", name, actor)
+        await task.stop(actor)
+        return self._view(task)
+
+    async def restart(self, name: str, actor: str, wait: float = 0.0) -> TaskView:
+        """Begin to replace its process; return when that is done, or after ``wait`` seconds with TookTooLongError."""
+        task = self._for_order(name, "restart")
+        if not task.enabled:
+            raise ConflictError(f"cannot restart task {name!r}: it is stopped", hint="start it")
+        work = self._spawn(task, task.restart(Cause.OPERATOR, actor))
+        if wait > 0:
+            try:
+                await within(wait, work, f"the restart of task {name!r}")
+            except ConflictError:
+                self.named(name)  # given up since its file is gone
+                raise
+        return self._view(task)
+
+    async def meta(self, name: str) -> dict[str, Any]:
+        """Its metadata as the module declares it, of its last good version."""
+        task = self.named(name)
+        if task.prepared is None:
+            why = task.error.message if task.error else "it is being read"
+            raise ConflictError(f"the metadata of task {name!r} is not known: {why}")
+        return metadata_of(name, task.prepared)
+
+    async def read_logs(self, name: str, tail: int = 100) -> list[str]:
+        """What it and the runs of its jobs printed last, oldest first."""
+        self.named(name)
+        return await asyncio.to_thread(self._logs.read_tail, name, max(0, min(tail, MOST_LINES)))
+
+
+def _report(work: "asyncio.Task[None]") -> None:
+    if not work.cancelled() and (error := work.exception()):
+        logger.error("%s failed inside xcore", work.get_name(), exc_info=error)

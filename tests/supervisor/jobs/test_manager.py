@@ -1,0 +1,621 @@
+"""The manager of jobs: what is declared, what is stored before what begins, what people ask and order."""
+
+import asyncio
+from dataclasses import replace
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from plugin_runtime.protocol import State
+from plugin_runtime.task_protocol import Overlap, RunFinished, RunJob
+from plugin_runtime.views import ExitView
+from supervisor.errors import ConflictError, StoreUnavailableError, UnknownNameError
+from supervisor.jobs import manager as module
+from supervisor.jobs.manager import TaskManager
+from supervisor.schedule.job_spec import JobKind
+from supervisor.schedule.triggers import Interval
+from supervisor.store.jobs import JobRow
+from tests.fakes.job_scene import job_scene
+from tests.fakes.jobs import Every, FakeService, FakeStore, OtherHost, ScriptedHost, ended, job
+from tests.fakes.moved_clock import MovedClock
+from tests.fakes.process_table import process_table
+from tests.fakes.processes import nothing_left_behind, state_folder
+from tests.fakes.waiting import settle, until
+
+pytestmark = pytest.mark.process
+
+CLEANUP = "reports.cleanup"
+DEATH = ExitView("1", "reports", "reports", "task", "operator", 0, None, "token:ci", 0.0, 1.0, [])
+NOW = 1_700_000_000.0
+DUE = NOW + 40
+"""The next whole minute."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind():
+    with nothing_left_behind():
+        yield
+
+
+@pytest.fixture
+def play(tmp_path):
+    """Have a scenario happen with a manager whose runs succeed, on a clock that stands still."""
+
+    def play(scenario, *steps, **fields):
+        async def main():
+            steps_ = steps or ("hello", "ready", "finished:succeeded", "exit:0")
+            async with job_scene(tmp_path, *steps_, clock=MovedClock(NOW), **fields) as scene:
+                await scenario(scene)
+
+        asyncio.run(main())
+
+    return play
+
+
+def row(**fields):
+    known = JobRow(CLEANUP, "cleanup", "reports", "cleanup", Every().to_wire(), paused=False, next_run=DUE - 20)
+    return replace(known, **fields)
+
+
+# --- declarations ---
+
+
+def test_a_new_job_is_scheduled_and_stored(play):
+    async def scenario(scene):
+        scene.declares(job())
+        assert scene.scheduler.declared_with == {CLEANUP: (False, None)}
+        await until(lambda: CLEANUP in scene.store.jobs.rows, "it is stored")
+        assert scene.store.jobs.rows[CLEANUP] == row(next_run=DUE)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (row(), (False, DUE - 20)),
+        (row(paused=True, next_run=None), (True, None)),
+        (row(trigger={"type": "interval", "seconds": 90.0}), (False, None)),
+        (row(trigger={"type": "interval", "seconds": 90.0}, paused=True), (True, None)),
+    ],
+    ids=["as before", "paused", "another trigger", "another trigger, paused"],
+)
+def test_what_is_stored_of_a_job_counts_again(play, stored, expected):
+    """Its pause in any case, its next moment only while it has the same trigger."""
+
+    async def scenario(scene):
+        scene.declares(job())
+        assert scene.scheduler.declared_with[CLEANUP] == expected
+
+    play(scenario, rows=[stored])
+
+
+def test_a_job_that_vanishes_and_comes_back_keeps_its_pause(play):
+    """A task that is being edited is without its jobs for a moment."""
+
+    async def scenario(scene):
+        scene.declares(job(), job("other"))
+        await scene.manager.pause(CLEANUP, "operator")
+        scene.declares(job("other"))
+        assert list(scene.scheduler.entries) == ["reports.other"]
+        with pytest.raises(UnknownNameError):
+            await scene.manager.show_job(CLEANUP)
+        scene.declares(job(), job("other"))
+        assert scene.scheduler.declared_with[CLEANUP] == (True, None)
+        assert scene.store.jobs.rows[CLEANUP].paused
+
+    play(scenario)
+
+
+def test_the_same_declaration_again_changes_nothing_but_the_host(play):
+    """A reload of an unchanged task is no reason to draw another jitter, and the newest code runs."""
+
+    async def scenario(scene):
+        scene.declares(job())
+        scene.scheduler.declared_with.clear()
+        newer = ScriptedHost(scene.table.folder, "hello", "ready", "exit:3")
+        assert scene.manager.declare(newer, [job()]) == []
+        assert scene.scheduler.declared_with == {}
+        view = await scene.end_of(await scene.begins())
+        assert (view.outcome, newer.started) == ("crashed", [view.id])
+
+    play(scenario)
+
+
+def test_a_changed_trigger_is_scheduled_anew(play):
+    async def scenario(scene):
+        scene.declares(job())
+        scene.declares(job(trigger=Every(3600.0)))
+        assert scene.scheduler.declared_with[CLEANUP] == (False, None)
+        await scene.manager.close()
+        assert scene.store.jobs.rows[CLEANUP].trigger == {"type": "interval", "seconds": 3600.0}
+
+    play(scenario)
+
+
+def test_a_job_id_belongs_to_who_declared_it_first(play, caplog):
+    """A task and a plugin may have one name; each has its own jobs, and none takes the other's away."""
+
+    async def scenario(scene):
+        plugin = OtherHost(scene.table.folder, "hello")
+        spec = job(kind=JobKind.PLUGIN)
+        scene.declares(job())
+        (problem,) = scene.manager.declare(plugin, [spec, job("nightly", kind=JobKind.PLUGIN)])
+        assert problem == (
+            "cannot declare job 'reports.cleanup' of plugin 'reports': it is task 'reports''s; rename one"
+        )
+        assert problem in caplog.text
+        assert set(scene.scheduler.entries) == {CLEANUP, "reports.nightly"}
+        scene.declares()
+        assert set(scene.scheduler.entries) == {"reports.nightly"}
+        assert scene.manager.declare(plugin, [spec]) == []
+        assert set(scene.scheduler.entries) == {CLEANUP}
+
+    play(scenario)
+
+
+def test_two_jobs_of_one_name_are_one_job_and_a_problem(play):
+    async def scenario(scene):
+        (problem,) = scene.manager.declare(scene.host, [job(), job(timeout=5.0)])
+        assert "two of this name" in problem
+        assert (await scene.manager.show_job(CLEANUP)).timeout == 0.0
+
+    play(scenario)
+
+
+def test_withdrawing_an_owner_withdraws_its_jobs(play):
+    """Of one kind, where only the task or only the plugin of a name goes."""
+
+    async def scenario(scene):
+        plugin = OtherHost(scene.table.folder, "hello")
+        scene.declares(job())
+        scene.manager.declare(plugin, [job("nightly", kind=JobKind.PLUGIN)])
+        scene.manager.declare(ScriptedHost(scene.table.folder, name="shop"), [job("sync", "shop")])
+        scene.manager.withdraw("reports", JobKind.PLUGIN)
+        assert set(scene.scheduler.entries) == {CLEANUP, "shop.sync"}
+        scene.manager.withdraw("reports")
+        assert set(scene.scheduler.entries) == {"shop.sync"}
+        scene.manager.withdraw("nobody")
+
+    play(scenario)
+
+
+def test_a_job_that_is_not_activated_is_not_scheduled(play):
+    """And one that is not any more is so no longer."""
+
+    async def scenario(scene):
+        for _ in range(2):
+            scene.declares(job(activate=False))
+            shown = await scene.manager.show_job(CLEANUP)
+            assert (shown.state, shown.next_run) == ("inactive", None)
+            scene.declares(job())
+            assert (await scene.manager.show_job(CLEANUP)).state == "scheduled"
+
+    play(scenario)
+
+
+def test_a_run_of_a_job_that_was_withdrawn_while_it_waited_never_begins(play):
+    async def scenario(scene):
+        scene.declares(job())
+        scene.scheduler.fires(CLEANUP)
+        scene.manager.withdraw("reports")
+        (view,) = await scene.ended(1)
+        assert (view.outcome, view.message) == ("skipped", "its job is not declared any more")
+
+    play(scenario)
+
+
+# --- what is due ---
+
+
+def test_the_next_moment_is_committed_before_the_run_begins(play):
+    """A supervisor that is killed between loses a run rather than doubling it."""
+
+    async def scenario(scene):
+        scene.declares(job(), job("other"))
+        await until(lambda: len(scene.store.jobs.rows) == 2, "they are stored")
+        scene.store.jobs.gate = asyncio.Event()
+        scene.scheduler.fires(CLEANUP, "reports.other")
+        await settle(50)
+        assert (scene.host.started, scene.store.put) == ([], [])
+        assert scene.store.jobs.rows[CLEANUP].next_run == DUE
+
+        scene.store.jobs.gate.set()
+        views = await scene.ended(2)
+        assert [stored.next_run for stored in scene.store.jobs.saved[-1]] == [DUE + 60, DUE + 60]
+        assert {(view.outcome, view.scheduled, view.actor) for view in views} == {("succeeded", DUE, "scheduler")}
+
+    play(scenario)
+
+
+def test_what_fires_while_something_is_stored_has_its_own_moment_stored_first(play):
+    """The transaction under way does not know of it."""
+
+    async def scenario(scene):
+        scene.declares(job(), job("other"))
+        await until(lambda: len(scene.store.jobs.rows) == 2, "they are stored")
+        scene.store.jobs.gate = gate = asyncio.Event()
+        scene.scheduler.fires(CLEANUP)
+        await settle()
+        scene.scheduler.fires("reports.other")
+        scene.store.jobs.gate = asyncio.Event()
+        gate.set()
+        await scene.ended(1)
+        assert len(scene.host.started) == 1
+        scene.store.jobs.gate.set()
+        await scene.ended(2)
+        assert [[stored.id for stored in saved] for saved in scene.store.jobs.saved[-2:]] == [
+            [CLEANUP],
+            ["reports.other"],
+        ]
+
+    play(scenario)
+
+
+def test_what_could_not_be_stored_is_stored_at_the_end(play):
+    """Nothing is forgotten because a transaction failed."""
+
+    async def scenario(scene):
+        scene.store.jobs.error = StoreUnavailableError("locked")
+        scene.declares(job())
+        await settle()
+        assert scene.store.jobs.rows == {}
+        scene.store.jobs.error = None
+        await scene.manager.close()
+        assert scene.store.jobs.rows[CLEANUP] == row(next_run=DUE)
+
+    play(scenario)
+
+
+@pytest.mark.slow
+def test_a_run_that_waited_goes_by_the_newest_declaration(play):
+    """It may have waited for hours."""
+
+    async def scenario(scene):
+        scene.declares(job(overlap=Overlap.QUEUE))
+        first, second = await scene.begins(), await scene.begins()
+        await until(lambda: scene.host.started, "the first begins")
+        scene.declares(job(overlap=Overlap.QUEUE, timeout=0.2))
+        scene.host.plans["cleanup"] = ("hello", "ready", "serve")
+        assert (await scene.end_of(first)).outcome == "succeeded"
+        assert (await scene.end_of(second)).outcome == "timed_out"
+
+    play(scenario)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trouble", ["slow", "away"])
+def test_a_database_in_trouble_does_not_stop_the_schedule(play, caplog, monkeypatch, trouble):
+    """After its patience it goes on, says so once, and stores everything as soon as that is possible."""
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+
+    async def scenario(scene):
+        scene.declares(job())
+        await until(lambda: scene.store.jobs.rows, "it is stored")
+        if trouble == "slow":
+            scene.store.jobs.gate = asyncio.Event()
+        else:
+            scene.store.jobs.error = StoreUnavailableError("the database is locked")
+        for number in (1, 2):
+            scene.scheduler.fires(CLEANUP)
+            assert (await scene.ended(number))[-1].outcome == "succeeded"
+        assert caplog.text.count("Cannot store when jobs are due next") == 1
+
+        scene.store.jobs.gate = scene.store.jobs.error = None
+        scene.scheduler.fires(CLEANUP)
+        await scene.ended(3)
+        assert scene.store.jobs.rows[CLEANUP].next_run == DUE + 180
+
+    play(scenario)
+
+
+def test_one_row_that_cannot_be_stored_does_not_stop_the_schedule(play, caplog):
+    """Whatever is wrong with it: a mistake of ours, and every job goes on."""
+
+    async def scenario(scene):
+        scene.declares(job())
+        scene.store.jobs.error = ValueError("NaN")
+        scene.scheduler.fires(CLEANUP)
+        assert (await scene.ended(1))[0].outcome == "succeeded"
+        assert "NaN" in caplog.text
+
+    play(scenario)
+
+
+def test_a_mistake_of_ours_does_not_stop_the_schedule(play, caplog, monkeypatch):
+    """It costs one run."""
+
+    async def scenario(scene):
+        scene.declares(job())
+        with monkeypatch.context() as patched:
+            patched.setattr(scene.manager._runner, "request", None)
+            scene.scheduler.fires(CLEANUP)
+            await until(lambda: "Cannot act on job reports.cleanup" in caplog.text, "it is logged")
+        scene.scheduler.fires(CLEANUP)
+        assert (await scene.ended(1))[0].outcome == "succeeded"
+
+    play(scenario)
+
+
+def test_a_miss_is_on_record_with_its_reason(play):
+    """Never run."""
+
+    async def scenario(scene):
+        scene.declares(job())
+        scene.scheduler.misses(CLEANUP, late=45.0)
+        (view,) = await scene.ended(1)
+        assert (view.outcome, view.scheduled) == ("missed", DUE)
+        assert view.message == "due at local 1.7e+09, noticed 45.0 s late"
+        assert scene.host.started == []
+        assert (await scene.manager.show_job(CLEANUP)).last_run.outcome == "missed"
+
+    play(scenario)
+
+
+def test_a_run_that_cannot_begin_now_is_skipped_with_the_hosts_reason(play):
+    """Its environment is being built, say."""
+
+    async def scenario(scene):
+        scene.declares(job())
+        scene.host.error = ConflictError("its environment is being built")
+        scene.scheduler.fires(CLEANUP)
+        (view,) = await scene.ended(1)
+        assert (view.outcome, view.message) == ("skipped", "its environment is being built")
+
+    play(scenario)
+
+
+def test_closing_records_what_was_due_and_fires_no_more(play):
+    """As skipped: it will not begin."""
+
+    async def scenario(scene):
+        scene.declares(job())
+        scene.scheduler.fires(CLEANUP)
+        await scene.manager.close()
+        (view,) = await scene.ended(1)
+        assert (view.outcome, view.message, view.scheduled) == ("skipped", "xcore is stopping", DUE)
+        assert scene.scheduler.running is False
+        assert scene.store.jobs.rows[CLEANUP].next_run == DUE + 60
+        assert (await scene.manager.run_job(CLEANUP, "operator")).outcome == "skipped"
+
+    play(scenario)
+
+
+# --- shared runs ---
+
+
+def test_a_shared_run_is_the_services(play):
+    """It says how each ended; those that it does not, end with it."""
+
+    async def scenario(scene):
+        scene.host.service = FakeService(State.RUNNING)
+        scene.declares(job(shared=True), job("other", shared=True))
+        first, second = await scene.begins(), await scene.begins("other")
+        assert scene.host.service.sent == [RunJob(first.id, "cleanup", 0.0), RunJob(second.id, "other", 0.0)]
+        assert (first.pid, first.started) == (4711, NOW)
+
+        scene.manager.finished(RunFinished(first.id, "succeeded"))
+        assert (await scene.manager.show_run(first.id)).outcome == "succeeded"
+        scene.manager.service_ended("somebody", DEATH)
+        assert (await scene.manager.show_run(second.id)).outcome is None
+        scene.manager.service_ended("reports", DEATH)
+        assert (await scene.manager.show_run(second.id)).outcome == "killed"
+        scene.manager.finished(RunFinished(second.id, "succeeded"))
+        assert (await scene.manager.show_run(second.id)).outcome == "killed"
+
+    play(scenario)
+
+
+def test_a_shared_run_without_a_service_is_skipped(play):
+    """At each of its moments, with the reason."""
+
+    async def scenario(scene):
+        scene.declares(job(shared=True))
+        view = await scene.begins()
+        assert (view.outcome, view.message) == ("skipped", "there is no service that it could run in")
+        scene.host.service = FakeService(State.BACKOFF)
+        assert (await scene.begins()).message == "the service that it would run in is backoff"
+
+    play(scenario)
+
+
+# --- operations ---
+
+
+def test_a_pause_is_stored_before_it_is_answered(play):
+    """And holds off the schedule, not the operator."""
+
+    async def scenario(scene):
+        scene.declares(job())
+        shown = await scene.manager.pause(CLEANUP, "operator")
+        assert (shown.state, shown.next_run) == ("paused", None)
+        assert (scene.store.jobs.rows[CLEANUP].paused, scene.store.jobs.rows[CLEANUP].next_run) == (True, None)
+        assert scene.scheduler.entries[CLEANUP].paused
+        assert (await scene.end_of(await scene.begins())).outcome == "succeeded"
+
+        shown = await scene.manager.resume(CLEANUP, "operator")
+        assert (shown.state, shown.next_run) == ("scheduled", DUE)
+        await until(lambda: scene.store.jobs.rows[CLEANUP] == row(next_run=DUE), "its next moment is stored")
+
+    play(scenario)
+
+
+def test_a_pause_that_cannot_be_stored_is_none(play):
+    """The one who asked learns it."""
+
+    async def scenario(scene):
+        scene.declares(job())
+        scene.store.jobs.error = StoreUnavailableError("locked")
+        with pytest.raises(StoreUnavailableError):
+            await scene.manager.pause(CLEANUP, "operator")
+        assert (await scene.manager.show_job(CLEANUP)).state == "scheduled"
+        assert not scene.scheduler.entries[CLEANUP].paused
+
+    play(scenario)
+
+
+def test_resuming_what_is_not_paused_changes_nothing(play):
+    """Its next moment stays stored."""
+
+    async def scenario(scene):
+        scene.declares(job())
+        await until(lambda: scene.store.jobs.rows, "it is stored")
+        assert (await scene.manager.resume(CLEANUP, "operator")).state == "scheduled"
+        await settle()
+        assert scene.store.jobs.rows[CLEANUP].next_run == DUE
+
+    play(scenario)
+
+
+def test_a_pause_is_not_overwritten_by_what_is_stored_meanwhile(play):
+    """Both write the same row; they take turns."""
+
+    async def scenario(scene):
+        scene.declares(job())
+        await until(lambda: scene.store.jobs.rows, "it is stored")
+        scene.store.jobs.gate = asyncio.Event()
+        pausing = asyncio.create_task(scene.manager.pause(CLEANUP, "operator"))
+        await settle()
+        scene.scheduler.fires(CLEANUP)
+        await settle()
+        scene.store.jobs.gate.set()
+        await pausing
+        await scene.ended(1)
+        await scene.manager.close()
+        assert scene.store.jobs.rows[CLEANUP].paused
+
+    play(scenario)
+
+
+def test_a_job_that_is_withdrawn_while_it_is_paused_stays_paused(play):
+    """The one who asked learns that it is gone; when it comes back, it is paused."""
+
+    async def scenario(scene):
+        scene.declares(job())
+        scene.store.jobs.gate = asyncio.Event()
+        pausing = asyncio.create_task(scene.manager.pause(CLEANUP, "operator"))
+        await settle()
+        scene.manager.withdraw("reports")
+        scene.store.jobs.gate.set()
+        with pytest.raises(UnknownNameError):
+            await pausing
+        scene.declares(job())
+        assert (await scene.manager.show_job(CLEANUP)).state == "paused"
+
+    play(scenario)
+
+
+def test_jobs_are_listed_by_owner_and_activation(play):
+    async def scenario(scene):
+        scene.declares(job("b", activate=False), job("a"))
+        scene.manager.declare(ScriptedHost(scene.table.folder, name="shop"), [job("sync", "shop")])
+        listed = {
+            filters: [view.id for view in await scene.manager.list_jobs(*filters)]
+            for filters in [(None, None), ("reports", None), (None, True), ("reports", False), ("nobody", None)]
+        }
+        assert listed == {
+            (None, None): ["reports.a", "reports.b", "shop.sync"],
+            ("reports", None): ["reports.a", "reports.b"],
+            (None, True): ["reports.a", "shop.sync"],
+            ("reports", False): ["reports.b"],
+            ("nobody", None): [],
+        }
+
+    play(scenario)
+
+
+def test_a_reload_lists_the_jobs_afterwards(play):
+    async def scenario(scene):
+        async def begin_reload():
+            scene.declares(job("new"))
+
+        scene.manager.begin_reload = begin_reload
+        assert [view.id for view in await scene.manager.reload("operator")] == ["reports.new"]
+
+    play(scenario)
+
+
+def test_the_next_moments_of_a_job_can_be_asked_for(play):
+    """From the one that is scheduled on, also of jobs that are paused or not activated."""
+
+    async def scenario(scene):
+        scene.declares(job(trigger=Every(60.0, end=NOW + 200)), job("asleep", activate=False))
+        found = await scene.manager.next_moments(CLEANUP)
+        assert [moment.time for moment in found] == [DUE, DUE + 60, DUE + 120]
+        assert found[0].local == f"local {DUE:g}"
+        assert len(await scene.manager.next_moments(CLEANUP, 2)) == 2
+        assert len(await scene.manager.next_moments("reports.asleep", 5000)) == 1000
+        assert await scene.manager.next_moments(CLEANUP, -1) == []
+        await scene.manager.pause(CLEANUP, "operator")
+        assert (await scene.manager.next_moments(CLEANUP))[0].time == DUE
+
+    play(scenario)
+
+
+def test_unknown_jobs_and_runs_are_named(play):
+    async def scenario(scene):
+        scene.declares(job())
+        manager = scene.manager
+        for ask in (manager.show_job, manager.next_moments, manager.show_run, manager.follow):
+            with pytest.raises(UnknownNameError):
+                await ask("nothing")
+        for order in (manager.run_job, manager.pause, manager.resume):
+            with pytest.raises(UnknownNameError, match="no job named 'nothing'"):
+                await order("nothing", "operator")
+
+    play(scenario)
+
+
+def test_all_operations_are_registered(play):
+    """The names that the HTTP interface and the command line call."""
+
+    async def scenario(scene):
+        assert set(scene.manager.operations) == {
+            *("jobs.list", "jobs.show", "jobs.run", "jobs.pause", "jobs.resume", "jobs.reload", "jobs.next"),
+            *("runs.list", "runs.show", "runs.follow"),
+        }
+
+    play(scenario)
+
+
+@pytest.mark.slow
+def test_a_thousand_jobs_due_at_once_are_one_transaction_and_leave_the_event_loop_free(play):
+    """Those that wait for their start cost no task, no timer, and no long turn."""
+
+    async def scenario(scene):
+        jobs = [job(f"job{number}") for number in range(1000)]
+        scene.declares(*jobs)
+        await until(lambda: len(scene.store.jobs.rows) == 1000, "they are stored")
+        scene.store.jobs.saved.clear()
+        tasks = len(asyncio.all_tasks())
+        scene.scheduler.fires(*(spec.id for spec in jobs))
+        await until(lambda: scene.host.started, "the first begins")
+        assert [len(saved) for saved in scene.store.jobs.saved] == [1000]
+        assert len(scene.host.started) <= 4
+        assert len(asyncio.all_tasks()) <= tasks + 2
+
+    play(scenario)
+
+
+@pytest.mark.slow
+def test_the_schedule_runs_jobs_again_and_again(tmp_path):
+    """With the clocks of the machine: each moment once, each run a process of its own."""
+
+    async def main():
+        async with process_table(state_folder(tmp_path)) as table:
+            store, exits = FakeStore(), []
+            manager = TaskManager(store, table.around, table.tree, exits.append)
+            await manager.start()
+            host = ScriptedHost(table.folder, "hello", "ready", "finished:succeeded", "exit:0")
+            assert manager.declare(host, [job(trigger=Interval(0.3, ZoneInfo("UTC")))]) == []
+            views = await ended(store, 3)
+            await manager.close()
+        assert [view.outcome for view in views[:3]] == ["succeeded"] * 3
+        assert len({view.pid for view in views}) == len(views)
+        moments = [view.scheduled for view in views]
+        assert all(0.29 < later - earlier < 1.0 for earlier, later in pairwise(moments))
+        assert all(view.started >= view.scheduled - 0.01 for view in views)
+        assert store.jobs.rows[CLEANUP].next_run > moments[-1]
+
+    asyncio.run(main())

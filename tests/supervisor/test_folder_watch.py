@@ -1,0 +1,285 @@
+"""Watching a folder: when a look is due, and what happens where the kernel has no events to give."""
+
+import asyncio
+import errno
+import os
+import threading
+import time
+
+import pytest
+from watchdog.observers.inotify import InotifyObserver
+
+from supervisor import folder_watch
+from supervisor.folder_watch import FolderWatch
+from tests.fakes.processes import descriptors_below
+from tests.fakes.waiting import DEADLINE, until
+
+NEVER = 600.0
+"""Seconds between two looks where events alone are to bring one."""
+
+
+class Looks:
+    """Counts looks; remembers what lay in the folder at each, and when it was."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.seen = []
+        self.moments = []
+        self.error = None
+
+    async def __call__(self):
+        self.moments.append(time.monotonic())
+        self.seen.append(sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else None)
+        if self.error is not None:
+            raise self.error
+
+    async def see(self, *names):
+        await until(lambda: self.seen and self.seen[-1] == sorted(names), f"{names} are seen", DEADLINE)
+
+    async def number(self, count):
+        await until(lambda: len(self.seen) >= count, f"look number {count}", DEADLINE)
+
+
+def watched(folder, scenario, interval=NEVER, make_observer=InotifyObserver):
+    """Let ``scenario(watch, looks)`` play; nothing of the watch must be left afterwards."""
+
+    async def main():
+        watch, looks = FolderWatch(folder, interval, make_observer), Looks(folder)
+        watch.start(looks)
+        try:
+            await looks.number(1)
+            await scenario(watch, looks)
+        finally:
+            await watch.close()
+
+    threads = set(threading.enumerate())
+    asyncio.run(main())
+    left = [thread for thread in set(threading.enumerate()) - threads if not thread.name.startswith("asyncio_")]
+    assert left == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("act", ["write", "rename", "remove", "append", "link"])
+def test_whatever_is_done_with_a_file_leads_to_a_look(tmp_path, act):
+    """Long before the interval is over."""
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    (folder / "old.py").write_text("x = 1")
+    (tmp_path / "draft").write_text("x = 2")
+    acts = {
+        "write": lambda: (folder / "new.py").write_text("x = 3"),
+        "rename": lambda: (tmp_path / "draft").rename(folder / "old.py"),
+        "remove": (folder / "old.py").unlink,
+        "append": lambda: (folder / "old.py").open("a").close() or os.utime(folder / "old.py"),
+        "link": lambda: (folder / "link.py").symlink_to(tmp_path / "draft"),
+    }
+
+    async def scenario(_watch, looks):
+        acts[act]()
+        await looks.number(2)
+
+    watched(folder, scenario)
+
+
+@pytest.mark.slow
+def test_a_look_does_not_lead_to_another_one(tmp_path):
+    """watchdog tells of reading, too."""
+    (tmp_path / "a.py").write_text("x = 1")
+
+    async def scenario(_watch, looks):
+        (tmp_path / "a.py").read_text()
+        (tmp_path / "b.py").touch()
+        await looks.see("a.py", "b.py")
+        count = len(looks.seen)
+        (tmp_path / "a.py").read_text()
+        list(tmp_path.iterdir())
+        await asyncio.sleep(4 * folder_watch.QUIET)
+        assert len(looks.seen) == count
+
+    watched(tmp_path, scenario)
+
+
+@pytest.mark.slow
+def test_a_burst_of_events_leads_to_one_look_when_it_is_over(tmp_path, monkeypatch):
+    """A checkout writes many files: they are looked at together."""
+    monkeypatch.setattr(folder_watch, "QUIET", 0.3)
+
+    async def scenario(_watch, looks):
+        for number in range(50):
+            (tmp_path / f"{number:02}.py").write_text("x = 1")
+            await asyncio.sleep(0.005)
+        await looks.number(2)
+        assert len(looks.seen[1]) == 50
+
+    watched(tmp_path, scenario)
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_never_quiet_is_looked_at_all_the_same(tmp_path, monkeypatch):
+    """Something writes into it all the time."""
+    monkeypatch.setattr(folder_watch, "QUIET", 0.3)
+    monkeypatch.setattr(folder_watch, "LONGEST_WAIT", 0.5)
+
+    async def scenario(_watch, looks):
+        while len(looks.seen) < 3:
+            (tmp_path / "noise").write_text(str(time.monotonic()))
+            await asyncio.sleep(0.01)
+        assert looks.moments[2] - looks.moments[1] >= 0.4
+
+    watched(tmp_path, scenario)
+
+
+def test_without_events_there_is_a_look_at_every_interval(tmp_path):
+    """What a link leads to may change unseen, and so may a network file system."""
+
+    async def scenario(_watch, looks):
+        await looks.number(5)
+        assert all(later - earlier >= 0.009 for earlier, later in zip(looks.moments, looks.moments[1:], strict=False))
+
+    watched(tmp_path, scenario, interval=0.01)
+
+
+def test_another_interval_counts_from_now_on(tmp_path):
+    """Whoever waits ten minutes must not wait for their end."""
+
+    async def scenario(watch, looks):
+        watch.interval = 0.01
+        await looks.number(5)
+        watch.interval = NEVER
+        watch.interval = NEVER  # the same: no reason to look
+        assert watch.interval == NEVER
+
+    watched(tmp_path, scenario)
+
+
+def test_a_look_that_fails_is_not_the_last_one(tmp_path, caplog):
+    """The boundary to whoever looks."""
+
+    async def scenario(_watch, looks):
+        looks.error = ZeroDivisionError()
+        await looks.number(3)
+
+    watched(tmp_path, scenario, interval=0.01)
+    assert f"Cannot look at {tmp_path}; trying again" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_folder_may_be_missing_and_be_made_and_removed_and_made_again(tmp_path):
+    """Each time its events are had again, once it has been looked at. Inode numbers are used again, too."""
+    folder = tmp_path / "watched"
+
+    async def scenario(watch, looks):
+        for _ in range(3):
+            folder.mkdir()
+            watch.interval = 0.02
+            await looks.see()
+            watch.interval = NEVER
+            await asyncio.sleep(0)  # that change is a reason to look as well
+            await looks.see()
+            (folder / "a.py").touch()
+            await looks.see("a.py")
+            (folder / "a.py").unlink()
+            await looks.see()
+            folder.rmdir()
+            await until(lambda: looks.seen[-1] is None, "it is gone", DEADLINE)
+
+    watched(folder, scenario)
+
+
+@pytest.mark.slow
+def test_another_folder_in_its_place_is_watched_instead(tmp_path):
+    """Also where the folder is a link that leads elsewhere now."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    link = tmp_path / "watched"
+    link.symlink_to("one")
+
+    async def scenario(watch, looks):
+        (tmp_path / "one" / "a.py").touch()
+        await looks.see("a.py")
+        link.unlink()
+        link.symlink_to("two")
+        watch.interval = NEVER - 1  # the interval is over
+        await looks.see()
+        (tmp_path / "two" / "b.py").touch()
+        await looks.see("b.py")
+
+    watched(link, scenario)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EMFILE, "inotify instance limit reached"), "inotify instance limit reached"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+    ],
+    ids=["instances", "threads"],
+)
+def test_without_an_observer_there_is_still_the_regular_look(tmp_path, caplog, error, said):
+    """It says so once."""
+
+    def no_observer():
+        raise error
+
+    async def scenario(_watch, looks):
+        await looks.number(2)
+        (tmp_path / "a.py").touch()
+        await looks.see("a.py")
+
+    watched(tmp_path, scenario, interval=0.01, make_observer=no_observer)
+    assert caplog.text.count(f"The kernel gives no events of {tmp_path}: {said}") == 1
+
+
+def test_without_watches_left_there_is_still_the_regular_look(tmp_path, caplog):
+    """fs.inotify.max_user_watches; the observer that was made for nothing is gone with its threads."""
+
+    class NoWatchLeft(InotifyObserver):
+        def schedule(self, *_arguments, **_keywords):
+            raise OSError(errno.ENOSPC, "inotify watch limit reached")
+
+    async def scenario(_watch, looks):
+        await looks.number(3)
+        (tmp_path / "a.py").touch()
+        await looks.see("a.py")
+
+    watched(tmp_path, scenario, interval=0.01, make_observer=NoWatchLeft)
+    assert caplog.text.count("inotify watch limit reached; changes are noticed by looking at it regularly") == 1
+
+
+def test_without_descriptors_there_is_still_the_regular_look(tmp_path, caplog):
+    """Row 31, for real: no inotify instance is to be had."""
+
+    def make_observer():
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        held = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]
+        try:
+            with descriptors_below(highest):
+                return InotifyObserver()
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+
+    async def scenario(_watch, looks):
+        await looks.number(3)
+
+    watched(tmp_path, scenario, interval=0.01, make_observer=make_observer)
+    assert caplog.text.count("The kernel gives no events of") == 1
+
+
+def test_closing_gives_up_a_look_under_way(tmp_path):
+    """And closing what was never started is nothing."""
+
+    async def main():
+        begun = asyncio.Event()
+
+        async def look():
+            begun.set()
+            await asyncio.Event().wait()
+
+        watch = FolderWatch(tmp_path, NEVER)
+        await watch.close()
+        watch.start(look)
+        await begun.wait()
+        await watch.close()
+
+    asyncio.run(main())
