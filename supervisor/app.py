@@ -14,7 +14,7 @@ from plugin_runtime.views import ExitView, ResourceView
 from supervisor.changes import Changes
 from supervisor.child import Child, Surroundings
 from supervisor.child_events import StartRequested
-from supervisor.clock import SystemClock
+from supervisor.clock import Clock, SystemClock
 from supervisor.command import CommandServer
 from supervisor.config.configuration import Configuration
 from supervisor.config.live import LiveConfiguration
@@ -123,6 +123,19 @@ def make_workshop(
     return Workshop(installer, runtime, validator, preparation)
 
 
+async def make_surroundings(folder: StateFolder, logs: LogFiles, clock: Clock, stack: AsyncExitStack) -> Surroundings:
+    writer = LogWriter(logs, clock)
+    writer.start()
+    stack.callback(writer.close)
+    reaper = Reaper(asyncio.get_running_loop())
+    reaper.start()
+    stack.callback(reaper.close)
+    control = ControlServer(folder.control_socket)
+    await control.start()
+    stack.push_async_callback(control.close)
+    return Surroundings(clock, folder, control, reaper, writer)
+
+
 class Supervisor:
     """Everything that runs in the supervisor's process. ``start`` makes the parts and registers their end."""
 
@@ -163,7 +176,7 @@ class Supervisor:
         self._store = await self._open_store()
         stack.push_async_callback(self._store.close)
         logs = LogFiles(self._folder.logs)
-        self._around = await self._make_surroundings(stack, logs)
+        self._around = await make_surroundings(self._folder, logs, self._clock, stack)
         await self._open_door(stack)
         resources = self._make_resources(stack)
         self._jobs = TaskManager(self._store, self._around, self._tree, self._record_exit)
@@ -210,18 +223,6 @@ class Supervisor:
             clock=self._clock,
             on_health=self._database_health_changed,
         )
-
-    async def _make_surroundings(self, stack: AsyncExitStack, logs: LogFiles) -> Surroundings:
-        writer = LogWriter(logs, self._clock)
-        writer.start()
-        stack.callback(writer.close)
-        reaper = Reaper(asyncio.get_running_loop())
-        reaper.start()
-        stack.callback(reaper.close)
-        control = ControlServer(self._folder.control_socket)
-        await control.start()
-        stack.push_async_callback(control.close)
-        return Surroundings(self._clock, self._folder, control, reaper, writer)
 
     async def _open_door(self, stack: AsyncExitStack) -> None:
         # A dead supervisor's processes ask at the control socket, are refused, and end; their gateways leave the port.
@@ -337,7 +338,7 @@ class Supervisor:
 
     def _summary(self) -> str:
         states = [f"{name} {plugin.state}" for name, plugin in sorted(self._plugins.health().items())]
-        tasks = [f"{name} {state}" for name, state in sorted(self._tasks.states.items())]
+        tasks = [f"{name} {state.value}" for name, state in sorted(self._tasks.states.items())]
         return f"Plugins: {', '.join(states) or 'none'}. Tasks: {', '.join(tasks) or 'none'}"
 
     # --- news ---

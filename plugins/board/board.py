@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 DATABASE = Path(os.environ.get("XCORE_DATA_DIR", HERE)) / "board.db"
 
 MOST_CHARACTERS = 500
+MOST_NOTICES = 1000
 
 templates = Jinja2Templates(HERE / "templates")
 
@@ -35,6 +36,14 @@ def read_notices() -> list[tuple[str, str]]:
 def write_notice(author: str, text: str) -> None:
     with closing(connect()) as connection, connection:
         connection.execute("INSERT INTO notices (author, text) VALUES (?, ?)", (author, text))
+
+
+def forget_old_notices() -> None:
+    """Run once a day, see ``[[tool.xcore.jobs]]`` in pyproject.toml."""
+    with closing(connect()) as connection, connection:
+        kept = "SELECT id FROM notices ORDER BY id DESC LIMIT ?"
+        gone = connection.execute(f"DELETE FROM notices WHERE id NOT IN ({kept})", (MOST_NOTICES,)).rowcount
+    print(f"{gone} old notices are gone")
 
 
 async def page(request: Request) -> Response:

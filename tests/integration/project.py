@@ -181,6 +181,7 @@ class Project:
         self.process.wait()
         self.process = None
         self.wait_until(lambda: not self.processes(), "its children have ended by themselves")
+        self.gateway_file.unlink(missing_ok=True)  # the next supervisor's is not to be mistaken for it
 
     def assert_nothing_left(self) -> None:
         assert not self.processes(), f"processes are left: {self.processes()}\n{self.log}"

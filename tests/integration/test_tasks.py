@@ -290,6 +290,7 @@ def test_a_hanging_task_is_replaced(project):
         async def service_main(service):
             if Path("blocked.once").exists():
                 await service.wait_async(1000)
+                return
             Path("blocked.once").touch()
             time.sleep(1000)
         """,

@@ -72,12 +72,62 @@ def remote(xcore, gateway, monkeypatch):
         ("exits.list", {"name": None, "limit": 3}, "GET", "/admin/exits?limit=3", b""),
         ("tokens.create", {"name": "ci", "role": "admin"}, "POST", "/admin/tokens", b'{"name":"ci","role":"admin"}'),
         ("tokens.revoke", {"id": "ci"}, "DELETE", "/admin/tokens/ci", b""),
+        ("tasks.meta", {"name": "my task"}, "GET", "/tasks/meta?name=my+task", b""),
+        ("tasks.logs", {"name": "sweep", "tail": 7}, "GET", "/admin/tasks/sweep/logs?tail=7", b""),
+        ("jobs.run", {"id": "shop.clean up"}, "POST", "/admin/jobs/shop.clean%20up/run", b""),
+        ("jobs.next", {"id": "shop.x", "count": 3}, "GET", "/admin/jobs/shop.x/next?count=3", b""),
+        ("runs.list", {"job": "shop.x", "limit": 3}, "GET", "/admin/runs?job=shop.x&limit=3", b""),
+        (
+            "runs.follow",
+            {"id": "3f2a91c0", "after": 4, "wait": 25.0},
+            "GET",
+            "/admin/runs/3f2a91c0/log?after=4&wait=25.0",
+            b"",
+        ),
     ],
 )
 def test_each_operation_is_a_route(gateway, operation, arguments, method, path, body):
     """Names in the path are quoted; the token travels in a header, never in the URL."""
     call(f"{gateway.url}/", "secret", operation, 5.0, arguments)
     assert gateway.requests == [(method, path, "Bearer secret", body)]
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "path"),
+    [
+        ("tasks.start", {"name": "my task"}, "/tasks/start?name=my+task"),
+        ("tasks.stop", {"name": "my task"}, "/tasks/stop?name=my+task"),
+        ("tasks.restart", {"name": "my task", "wait": 5.0}, "/tasks/restart?name=my+task&wait=5.0"),
+    ],
+)
+def test_an_order_to_a_task_returns_the_task(gateway, operation, arguments, path):
+    """Its route answers in the founding system's shape; the command prints the same as on the machine itself."""
+    gateway.answer = (200, b'{"name": "my task", "state": "running"}')
+    assert call(gateway.url, "secret", operation, 5.0, arguments)["state"] == "running"
+    assert [request[:2] for request in gateway.requests] == [("POST", path), ("GET", "/admin/tasks/my%20task")]
+
+
+def test_an_order_that_is_refused_is_not_followed_by_a_question(gateway):
+    """The refusal is the answer."""
+    gateway.answer = (409, b'{"type": "Conflict", "message": "it is stopped"}')
+    with pytest.raises(XcoreError, match="it is stopped"):
+        call(gateway.url, "secret", "tasks.restart", 5.0, {"name": "sweep"})
+    assert len(gateway.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "path", "body"),
+    [
+        ("config.update", {"key": "log.file", "value": None}, "/tasks/config/update?key=log.file", b"null"),
+        ("config.update", {"key": "a", "value": [1, "x"]}, "/tasks/config/update?key=a", b'[1,"x"]'),
+        ("config.autorestart", {"value": False}, "/tasks/config/autorestart?value=false", b""),
+    ],
+)
+def test_a_change_of_the_configuration_returns_what_was_changed(gateway, operation, arguments, path, body):
+    """The value is the whole body, and null is a value."""
+    gateway.answer = (200, b'{"success": true, "updated": {"a": 1}}')
+    assert call(gateway.url, "secret", operation, 5.0, arguments) == {"a": 1}
+    assert gateway.requests == [("POST", path, "Bearer secret", body)]
 
 
 def test_without_a_token_no_header_is_sent(gateway):
