@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import sys
-from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from dataclasses import dataclass
 from platform import python_version
@@ -21,7 +20,7 @@ from select import POLLIN, POLLOUT, poll
 from socket import AF_UNIX, SOCK_STREAM, socket, socketpair
 from threading import Event, Thread
 from time import monotonic
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from plugin_runtime.inbox import Inbox, Listener, LoopPulse
 from plugin_runtime.outbox import Outbox
@@ -40,6 +39,9 @@ from plugin_runtime.protocol import (
 )
 from plugin_runtime.task_protocol import ListThreads, Threads
 from plugin_runtime.wire import Decoder, Envelope, WireError
+
+if TYPE_CHECKING:  # see inbox.py
+    from asyncio import AbstractEventLoop
 
 BEAT_INTERVAL = 1.0
 """Seconds; a tenth of the shortest silence that has a consequence."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from plugin_runtime.protocol import ExitCode
+
+if TYPE_CHECKING:  # half of what a run of a job costs, and a sync one has no use for it
+    import asyncio
 
 STAMP_INTERVAL = 0.5
 """Seconds between two signs of life of the loop: half a beat, so that a healthy loop never looks a beat old."""

@@ -4,20 +4,22 @@ Only a signal gets a function out of a system call, and Python runs its handlers
 where services and runs are called, and how they are interrupted. While a coroutine is awaited its task is cancelled
 instead: an exception out of nowhere would break the event loop.
 
+asyncio is imported where it is used: it would be half of the cost of a run that awaits nothing.
+
 Handlers stay installed after the end of the function, where they do nothing: with its default action a signal that
 comes late would kill the process before it has told how the function ended.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import signal
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
-from plugin_runtime import event_loop
+if TYPE_CHECKING:
+    import asyncio
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -75,12 +77,16 @@ class MainThread:
                 raise Interrupted
 
     def _await(self, work: Awaitable[Any]) -> Optional[BaseException]:
+        from plugin_runtime import event_loop  # noqa: PLC0415 - see the top of the file
+
         try:
             return event_loop.run(self._await_in_loop(work))
         finally:
             self.watch_signals()  # a loop that closes leaves the default actions behind
 
     async def _await_in_loop(self, work: Awaitable[Any]) -> Optional[BaseException]:
+        import asyncio  # noqa: PLC0415 - see the top of the file
+
         loop = asyncio.get_running_loop()
         task = self._task = loop.create_task(error_of(work), name="main")
         for number in SIGNALS:

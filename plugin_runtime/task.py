@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from plugin_runtime import task_module
 from plugin_runtime.control import ControlChannel
 from plugin_runtime.failure import FailureReport, StartFailedError
 from plugin_runtime.job_run import JobRun
 from plugin_runtime.joining import report_failure, take_part
 from plugin_runtime.protocol import ExitCode, Failed, Phase, Progress
-from plugin_runtime.service import ServiceProcess
 from plugin_runtime.task_metadata import TaskContents, breach
 from plugin_runtime.task_protocol import TaskDescription, TaskPurpose, TaskSettings
 from plugin_runtime.wire import WireError
+
+if TYPE_CHECKING:
+    from plugin_runtime.service import ServiceProcess
 
 
 def main() -> int:
@@ -57,6 +61,8 @@ def _service(settings: TaskSettings, report: FailureReport, channel: ControlChan
         raise StartFailedError(contents.description.errors)
     if contents.service_main is None:
         raise _without_service(settings, contents)
+    from plugin_runtime.service import ServiceProcess  # noqa: PLC0415 - brings asyncio, which runs do without
+
     return ServiceProcess(settings.owner, contents.service_main, contents.functions, channel)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from gateway.admin import exits, health, plugins, processes, tokens
+from gateway.admin import exits, health, jobs, plugins, processes, tasks, tokens
 from supervisor.cli.main import app
 from tests.source_code import CLASSES, PACKAGES, ROOT, modules
 
@@ -107,7 +107,7 @@ def test_every_file_and_class_it_names_exists():
 
 def test_every_route_it_sends_people_to_exists():
     """Read off the routers themselves."""
-    routers = [module.router for module in (exits, health, plugins, processes, tokens)]
+    routers = [module.router for module in (exits, health, jobs, plugins, processes, tasks, tokens)]
     known = {f"{method} {route.path}" for router in routers for route in router.routes for method in route.methods}
     for _, here in rows():
         for route in re.findall(r"`((?:GET|POST|DELETE|PATCH) /[^`]+)`", here):
