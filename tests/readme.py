@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 FIRST_PLUGIN = ROOT / "docs" / "how-to" / "first-plugin.md"
+TASKS_AND_JOBS = ROOT / "docs" / "how-to" / "tasks-and-jobs.md"
 
 
 def commands(page: Path) -> list[str]:

@@ -19,7 +19,16 @@ from supervisor.manifest import parse_manifest
 from supervisor.worker_spec import api_prefix
 from tests.fakes.control_server import FakeSupervisor
 from tests.fakes.guests import Guest, link_get, make_plugin, outcome
-from tests.readme import FIRST_PLUGIN, README, ROOT, commands, files, readme_commands, readme_plugin
+from tests.readme import (
+    FIRST_PLUGIN,
+    README,
+    ROOT,
+    TASKS_AND_JOBS,
+    commands,
+    files,
+    readme_commands,
+    readme_plugin,
+)
 
 XCORE = ".venv/bin/xcore"
 
@@ -41,7 +50,9 @@ def test_there_are_commands_and_one_plugin():
     assert readme_plugin()[0] == "plugins/greeter/run.py"
 
 
-@pytest.mark.parametrize("command", sorted({*commands(README), *commands(FIRST_PLUGIN)}))
+@pytest.mark.parametrize(
+    "command", sorted({line for page in (README, FIRST_PLUGIN, TASKS_AND_JOBS) for line in commands(page)})
+)
 def test_every_command_can_be_typed_as_it_stands(command):
     """A script of ours that is there and can be executed, or a command of xcore with options that it has."""
     program, *words = shlex.split(command)

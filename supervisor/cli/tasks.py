@@ -18,6 +18,16 @@ STOP_TIMEOUT = 640.0
 """Seconds; a gateway gives up after 630, and its words are better than ours."""
 
 _UP = {"running", "idle"}
+_SHOWN = {
+    "name": "name",
+    "title": "title",
+    "type": "type",
+    "description": "about",
+    "version": "version",
+    "author": "author",
+    "module_dir": "belongs to",
+    "state": "state",
+}
 
 NameArgument = Annotated[str, typer.Argument(help="The task's file name without .py.")]
 
@@ -49,7 +59,13 @@ def start(
     name: NameArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url: UrlOption = ""
 ) -> None:
     """Start a task, now and at every start of xcore; does not wait until it runs."""
-    _print_one(Target(config, url).call("tasks.start", name=name), json=json)
+    task = Target(config, url).call("tasks.start", name=name)
+    if json:
+        print_json(task)
+    elif task["state"] in _UP:
+        sys.stdout.write(f"task {one_line(task['name'])} is {task['state']}\n")
+    else:  # what state it has come to in this moment tells nothing
+        sys.stdout.write(f"task {one_line(task['name'])} is being started\n")
 
 
 @app.command()
@@ -132,9 +148,8 @@ def _print_one(task: dict[str, Any], *, json: bool) -> None:
 
 
 def _print_task(task: dict[str, Any]) -> None:
-    for key in ("name", "title", "type", "description", "version", "author", "state"):
-        sys.stdout.write(f"{key + ':':12}{one_line(task[key])}\n")
-    sys.stdout.write(f"{'belongs to:':12}{one_line(task['module_dir'])}\n")
+    for key, label in _SHOWN.items():
+        sys.stdout.write(f"{label + ':':12}{one_line(task[key])}\n")
     sys.stdout.write(f"{'at boot:':12}{'started' if task['enabled'] else 'not started'}\n")
     sys.stdout.write(f"{'jobs:':12}{one_line(', '.join(task['jobs'])) or '-'}\n")
     if task["error"]:

@@ -2,7 +2,10 @@
 
 import asyncio
 
-from supervisor.changes import Changes
+import pytest
+
+from supervisor.changes import Changes, within
+from supervisor.errors import ConflictError, TookTooLongError
 from tests.fakes.waiting import DEADLINE, settle
 
 
@@ -44,5 +47,30 @@ def test_one_that_gives_up_does_not_end_the_waiting_of_others():
         seen.append(1)
         changes.notify()
         await asyncio.wait_for(patient, DEADLINE)
+
+    asyncio.run(main())
+
+
+def test_within_returns_when_the_step_is_done_or_says_what_became_of_it():
+    """In time, too late, failed, given up."""
+
+    async def main():
+        done = asyncio.create_task(asyncio.sleep(0))
+        await within(DEADLINE, done, "the restart")
+
+        gate = asyncio.Event()
+        slow = asyncio.create_task(gate.wait())
+        with pytest.raises(TookTooLongError, match=r"the restart is not done after 0\.01 s"):
+            await within(0.01, slow, "the restart")
+        assert not slow.done()  # only the waiting is over
+        slow.cancel()
+        with pytest.raises(ConflictError, match="the restart was given up: xcore is stopping"):
+            await within(DEADLINE, slow, "the restart")
+
+        async def fail():
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await within(DEADLINE, asyncio.create_task(fail()), "the restart")
 
     asyncio.run(main())

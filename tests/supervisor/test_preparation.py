@@ -14,6 +14,7 @@ from supervisor.generations import Generations
 from supervisor.preparation import Preparation, PreparationError
 from supervisor.validation import Finding
 from tests.fakes.builds import INTERPRETER, ThisEnvironment
+from tests.fakes.waiting import DEADLINE, settle
 
 
 class Steps:
@@ -46,11 +47,13 @@ class Scene:
         (root / "config.json").write_text(json.dumps({"plugins": {"hello": {"max_in_flight": 9}}}))
         self.steps = Steps(root)
 
+    def preparation(self):
+        configuration = load(self.root / "config.json", {})
+        return Preparation(configuration, self.steps, self.steps, Generations(self.root / "generations"), self.steps)
+
     def prepare(self):
         async def main():
-            configuration = load(self.root / "config.json", {})
-            generations = Generations(self.root / "generations")
-            preparation = Preparation(configuration, self.steps, self.steps, generations, self.steps)
+            preparation = self.preparation()
             manifest = await preparation.read_manifest("hello", self.folder)
             return await preparation.prepare(manifest, self.folder, lambda _: None)
 
@@ -154,3 +157,50 @@ def test_the_operating_systems_no_is_an_error_of_the_plugin(at):
     error = at.error()
     assert (error.phase, error.type) == ("environment", "NotADirectoryError")
     assert error.message.endswith("/data/hello: Not a directory")
+
+
+def test_a_build_for_other_processes_is_made_without_validating(at):
+    """A task of the plugin needs its environment and its code, not that it can be served."""
+
+    async def main():
+        return await at.preparation().build("hello", at.folder, lambda _: None)
+
+    build = asyncio.run(main())
+    assert (build.name, build.generation.hash) == ("hello", at.prepare().build.generation.hash)
+    assert build.variables["XCORE_DATA_DIR"].endswith("/data/hello")
+    assert len(at.steps.validated) == 1  # that of ``prepare``
+    (at.folder / "pyproject.toml").write_text("[tool.xcore")
+    with pytest.raises(PreparationError, match="not valid TOML"):
+        asyncio.run(main())
+
+
+def test_a_plugin_is_built_by_one_at_a_time(at):
+    """Its tasks may want it while it is brought up; two plugins do not wait for each other."""
+    building, most = [], []
+    other_is_built = asyncio.Event()
+    ensure = at.steps.ensure
+
+    async def watched(*arguments):
+        if arguments[0] is INTERPRETER:
+            return await ensure(*arguments)
+        building.append(arguments[0])
+        most.append(building.count("hello"))
+        if arguments[0] == "other":
+            other_is_built.set()
+        await asyncio.wait_for(other_is_built.wait(), DEADLINE)
+        await settle()
+        building.remove(arguments[0])
+        return await ensure(*arguments)
+
+    at.steps.ensure = watched
+    (at.root / "plugins" / "other").mkdir()
+
+    async def main():
+        preparation = at.preparation()
+        works = [preparation.build("hello", at.folder, lambda _: None) for _ in range(3)]
+        works.append(preparation.build("other", at.root / "plugins" / "other", lambda _: None))
+        first, second, third, _ = await asyncio.gather(*works)
+        assert first == second == third
+
+    asyncio.run(main())
+    assert max(most) == 1

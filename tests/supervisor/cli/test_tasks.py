@@ -141,6 +141,16 @@ def test_a_restart_that_brings_nothing_up_has_failed(xcore, supervisor, task, wa
     assert outcome.err == (hint if code else "")
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("running", "running"), ("idle", "idle"), ("exited", "being started"), ("failed", "being started")],
+)
+def test_a_start_says_what_it_has_begun(xcore, supervisor, state, said):
+    """A moment later the state is another one; it is not waited for."""
+    supervisor.answers["tasks.start"] = {**TASK, "state": state}
+    assert xcore("task", "start", "sweep") == (0, f"task sweep is {said}\n", "")
+
+
 def test_metadata_is_printed_by_key(xcore, supervisor):
     """What is no text as JSON."""
     supervisor.answers["tasks.meta"] = META
