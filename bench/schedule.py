@@ -1,11 +1,11 @@
 """How punctual jobs are, and what scheduling costs: 1,000 jobs each minute, and 20 that are due in the same second.
 
-    .venv/bin/python bench/schedule.py [--minutes 5] [--jobs 1000] [--json FILE]
+    .venv/bin/python bench/schedule.py [--windows 6] [--jobs 1000] [--json FILE]
 
 Compares xcore with APScheduler in a process of its own: both start an interpreter for each run ("process"), and both
 run the function where the schedule or the service is ("thread"). Every run notes the moment at which its function
-began; how late that is follows from the schedule alone. One side after the other, medians over the minutes.
-Everything listens on loopback or nowhere, and all that was started is ended.
+began; how late that is follows from the schedule alone. One side after the other, in windows of ten seconds; medians
+over the windows. Everything listens on loopback or nowhere, and all that was started is ended.
 """
 
 import argparse
@@ -25,8 +25,8 @@ import psutil
 
 BURST = 20
 """Jobs due in the same second."""
-BURST_PERIOD = 10
-"""Seconds from one burst to the next."""
+WINDOW = 10
+"""Seconds of one sample, and from one burst to the next."""
 MINUTE = 60
 START_TIMEOUT = 300.0
 """Seconds; xcore builds the base environment first."""
@@ -100,7 +100,7 @@ scheduler.start()
 
 @dataclass(frozen=True)
 class Sample:
-    """One minute of one side: seconds late, how many of the runs that were due began, CPU seconds."""
+    """One window of one side: seconds late, how many of the runs that were due began, CPU seconds."""
 
     median: float
     p99: float
@@ -133,7 +133,7 @@ def running(side: Side, jobs: int, burst: int) -> Iterator[tuple[psutil.Process,
     """Start a side; give its scheduling process and the file of notes."""
     folder = Path(tempfile.mkdtemp(prefix="xcore-bench-"))
     notes = folder / "notes"
-    values = {"jobs": jobs, "burst": burst, "period": BURST_PERIOD, "shared": side.shared, "notes": notes}
+    values = {"jobs": jobs, "burst": burst, "period": WINDOW, "shared": side.shared, "notes": notes}
     if side.ours:
         (folder / "plugins").mkdir()
         (folder / "backgroundtask").mkdir()
@@ -163,14 +163,16 @@ def running(side: Side, jobs: int, burst: int) -> Iterator[tuple[psutil.Process,
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def minutes(side: Side, jobs: int, burst: int, count: int) -> list[Sample]:
-    """Measure ``count`` whole minutes of one load."""
+def windows(side: Side, jobs: int, burst: int, count: int) -> list[Sample]:
+    """Measure ``count`` whole windows of one load."""
     with running(side, jobs, burst) as (scheduler, notes):
         samples = []
-        _sleep_to_next_minute()
+        _sleep_to_next_window()
+        _sleep_to_next_window()  # the first one suffers from the start
         for _ in range(count):
+            start = round(time.time() / WINDOW) * WINDOW
             begun, before = notes.stat().st_size, scheduler.cpu_times()
-            _sleep_to_next_minute()
+            _sleep_to_next_window()
             after = scheduler.cpu_times()
             with notes.open("rb") as file:
                 file.seek(begun)
@@ -178,7 +180,8 @@ def minutes(side: Side, jobs: int, burst: int, count: int) -> list[Sample]:
             late = sorted(_late(*line.split()) for line in lines)
             own = after.user + after.system - before.user - before.system
             children = after.children_user + after.children_system - before.children_user - before.children_system
-            due = jobs + burst * MINUTE // BURST_PERIOD
+            seconds = {(start + second) % MINUTE for second in range(WINDOW)}
+            due = sum(number % MINUTE in seconds for number in range(jobs)) + burst
             samples.append(
                 Sample(statistics.median(late), _quantile(late, 0.99), late[-1], len(late), due, own, own + children)
             )
@@ -187,18 +190,18 @@ def minutes(side: Side, jobs: int, burst: int, count: int) -> list[Sample]:
 
 
 def _late(name: str, second: str, moment: str) -> float:
-    """Of a run that was due at ``second`` of every minute, or at every BURST_PERIOD."""
-    return (float(moment) - float(second)) % (BURST_PERIOD if name == "burst" else MINUTE)
+    """Of a run that was due at ``second`` of every minute, or at every WINDOW."""
+    return (float(moment) - float(second)) % (WINDOW if name == "burst" else MINUTE)
 
 
 def _quantile(ascending: list[float], share: float) -> float:
     return ascending[min(len(ascending) - 1, int(share * len(ascending)))]
 
 
-def _sleep_to_next_minute() -> None:
-    """Half a second before the full minute: what was due in the one before has begun, nothing of the next has."""
+def _sleep_to_next_window() -> None:
+    """Half a second before it: most of what was due in the one before has begun, nothing of the next has."""
     now = time.time() + 0.5
-    time.sleep(MINUTE - now % MINUTE)
+    time.sleep(WINDOW - now % WINDOW)
 
 
 def table(results: dict[str, dict[str, list[Sample]]]) -> str:
@@ -217,13 +220,13 @@ def table(results: dict[str, dict[str, list[Sample]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=int, default=5)
+    parser.add_argument("--windows", type=int, default=6)
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     loads = {f"{given.jobs} each minute": (given.jobs, 0), f"{BURST} at once": (0, BURST)}
     results = {
-        load: {side.name: minutes(side, jobs, burst, given.minutes) for side in SIDES}
+        load: {side.name: windows(side, jobs, burst, given.windows) for side in SIDES}
         for load, (jobs, burst) in loads.items()
     }
     print(table(results))

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from plugin_runtime.protocol import Call, Error, Result
 from plugin_runtime.wire import Decoder, Envelope, WireError
@@ -17,6 +18,10 @@ logger = logging.getLogger(__name__)
 Perform = Callable[[Call], Awaitable[Result | Error]]
 
 
+LAST_ANSWERS = 1.0
+"""Seconds that operations under way get to be answered at the end: the order to stop is one of them."""
+
+
 class CommandServer:
     """Whoever may open the socket is the operator, except what we run ourselves: plugins are not operators."""
 
@@ -25,6 +30,7 @@ class CommandServer:
         self._perform = perform
         self._server: asyncio.Server | None = None
         self._conversations: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -32,9 +38,11 @@ class CommandServer:
         self._path.chmod(0o600)
 
     async def close(self) -> None:
-        """Stop listening and end the conversations, also those that wait for an operation."""
+        """Stop listening and end the conversations, also those that wait for an operation longer than LAST_ANSWERS."""
         if self._server is not None:
             self._server.close()
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=LAST_ANSWERS)
         for task in list(self._conversations):
             task.cancel()
         await asyncio.gather(*self._conversations, return_exceptions=True)
@@ -51,9 +59,10 @@ class CommandServer:
             decoder = Decoder()
             while data := await reader.read(65536):
                 for envelope in decoder.feed(data):
-                    answer = Error("Refused", refusal, status=403) if refusal else await self._answer(envelope)
-                    writer.write(encode_answer(answer, envelope.id))
-                    await writer.drain()
+                    reply = asyncio.create_task(self._reply(envelope, refusal, writer), name="command-reply")
+                    self._answering.add(reply)
+                    reply.add_done_callback(self._answering.discard)
+                    await reply
         except (WireError, ConnectionError) as error:
             logger.warning("Closing a connection of the command socket: %s", error)
         finally:
@@ -63,6 +72,11 @@ class CommandServer:
         if not isinstance(envelope.message, Call):
             raise WireError(f"expected call, got {type(envelope.message).__name__}")
         return await self._perform(envelope.message)
+
+    async def _reply(self, envelope: Envelope, refusal: str, writer: asyncio.StreamWriter) -> None:
+        answer = Error("Refused", refusal, status=403) if refusal else await self._answer(envelope)
+        writer.write(encode_answer(answer, envelope.id))
+        await writer.drain()
 
 
 def _refusal(sock: socket.socket) -> str:

@@ -51,7 +51,6 @@ def test_a_supervisor_that_was_killed_leaves_a_folder_that_the_next_one_takes(pr
     token = (project.state / "admin.token").read_text()
     project.kill()
     assert list((project.state / "run").iterdir())
-    project.gateway_file.unlink()
 
     project.up()
 

@@ -146,3 +146,20 @@ def test_the_socket_is_the_owners_alone(tmp_path):
             assert at.path.stat().st_mode & 0o777 == 0o600
 
     asyncio.run(main())
+
+
+def test_an_operation_under_way_is_answered_at_the_end(tmp_path):
+    """The order to stop everything is one: who gave it must not take us for gone before."""
+
+    async def main():
+        async with scene(tmp_path) as at, connected(at.path) as (reader, writer):
+            writer.write(encode(Call("wait", {}, "operator"), 7))
+            await until(lambda: at.calls, "it has been asked")
+            closing = asyncio.create_task(at.server.close())
+            await asyncio.sleep(0)
+            at.answers.set()
+            envelope = await hear(reader)
+            assert (envelope.id, envelope.message) == (7, Result({}))
+            await closing
+
+    asyncio.run(main())
