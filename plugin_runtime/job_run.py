@@ -37,6 +37,7 @@ class JobRun:
         self._channel.beat()
         self._channel.send(Ready(), standing=True)
         error = self._main.run(self._function)
+        self._channel.beat()  # its memory peak, whenever that was since the last beat
         if self._stopped:
             return self._code
         finished = outcome.finished(self._run, error)

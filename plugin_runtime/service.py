@@ -63,7 +63,7 @@ class Service:
     def wait(self, seconds: float) -> bool:
         """Sleep for so long, or until the service shall end; True: it shall."""
         if self._running and self._closed.acquire(timeout=min(max(seconds, 0.0), TIMEOUT_MAX)):
-            self._open()  # for the next one who waits
+            self._reopen()
         return not self._running
 
     async def wait_async(self, seconds: float) -> bool:
@@ -77,6 +77,12 @@ class Service:
         finally:
             del self._waiting[woken]
         return not self._running
+
+    def _reopen(self) -> None:
+        """For the next one who waits; held again where somebody has set ``running`` true meanwhile."""
+        self._open()
+        if self._running:
+            self._closed.acquire(blocking=False)
 
     def _open(self) -> None:
         with suppress(RuntimeError):  # it is open

@@ -142,6 +142,7 @@ class Supervisor:
     def __init__(self, configuration: Configuration, folder: StateFolder, *, predecessor_died: bool) -> None:
         self._configuration = configuration
         self._live = LiveConfiguration(configuration)
+        self._reconfiguration = Reconfiguration(self._live, configuration.path, os.environ)
         self._folder = folder
         self._predecessor_died = predecessor_died
         self._clock = SystemClock()
@@ -162,7 +163,6 @@ class Supervisor:
         self._jobs: TaskManager
         self._tasks: ServiceManager
         self._plugins: Plugins
-        self._reconfiguration: Reconfiguration
         self._around: Surroundings
         self._system: System
         self._door: socket.socket
@@ -206,7 +206,6 @@ class Supervisor:
             self._health,
         )
         self._system.request_stop = self._request_stop
-        self._reconfiguration = Reconfiguration(self._live, self._configuration.path, os.environ)
         census = ThreadCensus(self._tree, self._clock)
         for part in (self._system, self._plugins, self._tasks, self._jobs, self._reconfiguration, census, tokens):
             self._operations.register(part.operations, audited=AUDITED & part.operations.keys())
@@ -384,6 +383,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._request_stop, number.name)
             stack.callback(loop.remove_signal_handler, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload_configuration)
+        stack.callback(lambda: [task.cancel() for task in self._reloads])
         stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
     def _request_stop(self, actor: str) -> None:

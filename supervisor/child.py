@@ -362,6 +362,7 @@ class Child:
     def _bury(self, incarnation: Incarnation) -> None:
         incarnation.output.finish()
         self.incarnation = None
+        self.questions.abandon()
         self._around.control.forget(self.spec.id, incarnation.nonce)
         if incarnation.connection is not None:
             incarnation.connection.close()

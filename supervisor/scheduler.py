@@ -15,7 +15,7 @@ import tzlocal
 
 from supervisor.clock import Clock
 from supervisor.schedule.job_spec import JobSpec
-from supervisor.schedule.timetable import Entry, Firing, Miss, Reading, Timetable
+from supervisor.schedule.timetable import Entry, Findings, Firing, Miss, Reading, Timetable
 
 __all__ = ["Entry", "Firing", "Miss", "Scheduler", "machine_zone"]
 
@@ -145,13 +145,15 @@ class Scheduler:
         self._timer = self._loop.call_later(wait, self._look)
 
     def _look(self) -> None:
-        findings = self._timetable.look(self._read())
-        try:  # whoever is told may raise: the event loop logs it, and the schedule goes on
+        try:  # whatever raises in here: the event loop logs it, and the schedule goes on
+            self._tell(self._timetable.look(self._read()))
+        finally:
+            self._arm()
+
+    def _tell(self, findings: Findings) -> None:
+        try:
             for entry in filter(None, map(self.entries.get, findings.changed)):
                 self.changed(entry)
         finally:
-            try:
-                if findings.due:
-                    self._due(findings.due)
-            finally:
-                self._arm()
+            if findings.due:
+                self._due(findings.due)

@@ -5,11 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from gateway.admin.auth import Owner, Reader
-from gateway.admin.failures import NAMED, PROTECTED
+from gateway.admin.failures import NAMED, PROTECTED, Responses
+from gateway.admin.models import ExceptionResponse
 from gateway.control import CALL_TIMEOUT
 from plugin_runtime.task_views import JobView, MomentView, RunLog, RunView
 
 router = APIRouter(prefix="/admin", tags=["jobs"])
+
+_RELOADED: Responses = {**PROTECTED, 409: {"model": ExceptionResponse, "description": "xcore is stopping"}}
 
 RELOAD_TIMEOUT = 600.0
 """Seconds; each module is imported in a process of its own, and an environment may have to be built for it before."""
@@ -25,7 +28,7 @@ async def list_jobs(operator: Reader, owner: str | None = None, *, active: bool 
     return await operator.call("jobs.list", owner=owner, active=active)
 
 
-@router.post("/jobs/reload", response_model=list[JobView], responses=PROTECTED)
+@router.post("/jobs/reload", response_model=list[JobView], responses=_RELOADED)
 async def reload_jobs(operator: Owner) -> Any:
     """Read the modules of all tasks again, and schedule what they declare now."""
     return await operator.call("jobs.reload", timeout=RELOAD_TIMEOUT)

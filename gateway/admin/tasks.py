@@ -92,7 +92,7 @@ async def list_task_statuses(operator: Reader) -> TaskListResponse:
     return TaskListResponse(tasks=[TaskStatusResponse.from_view(task) for task in await operator.call("tasks.list")])
 
 
-@router.get("/tasks/meta", responses=NAMED)
+@router.get("/tasks/meta", responses=_ORDERED)
 async def task_metadata(operator: Reader, name: Name) -> TaskMetadata:
     """Return a task's metadata as its module declares it; functions by their names."""
     return TaskMetadata(await operator.call("tasks.meta", name=name))

@@ -35,7 +35,7 @@ Due = Callable[[Sequence[Firing | Miss]], None]
 MakeScheduler = Callable[[Clock, Due], Scheduler]
 
 
-async def _nothing_to_reload() -> None:
+async def _nothing_to_reload(actor: str) -> None:
     """Until somebody is there who can."""
 
 
@@ -69,7 +69,7 @@ class TaskManager:
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._in_trouble = False
-        self.begin_reload: Callable[[], Awaitable[None]] = _nothing_to_reload
+        self.begin_reload: Callable[[str], Awaitable[None]] = _nothing_to_reload
         """Reads the modules of all tasks again, and declares what changed."""
 
     # --- life ---
@@ -245,7 +245,7 @@ class TaskManager:
     async def reload(self, actor: str) -> list[JobView]:
         """Have the modules of all tasks read again."""
         logger.info("Reading the jobs of all tasks again (%s)", actor)
-        await self.begin_reload()
+        await self.begin_reload(actor)
         return await self.list_jobs()
 
     async def next_moments(self, id: str, count: int = 10) -> list[MomentView]:  # noqa: A002

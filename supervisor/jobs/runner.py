@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 STARTS = max(2, os.cpu_count() or 1)
 """Runs between spawn and ready at once. More would not be ready sooner, and would slow down everything that serves."""
 
-_ID_BYTES = 4
+_ID_BYTES = 8
+"""Of a run's id: history of years, and none takes another's row."""
 _STOPPING = "xcore is stopping"
 _REPLACED = "a newer run took its place"
 
@@ -181,8 +182,10 @@ class Runner:
     def _over(self, request: RunRequest, view: RunView) -> None:
         self._active.pop(request.id, None)
         self._admission.leave(request.id)
-        self._records.end(view)
         following = self._books.ended(request)
-        if following is not None:
-            self._admit(following)
-        self._wake()
+        try:
+            self._records.end(view)
+        finally:  # whatever becomes of the record, the place is free
+            if following is not None:
+                self._admit(following)
+            self._wake()

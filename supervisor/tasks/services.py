@@ -91,7 +91,7 @@ class ServiceManager:
                 if task.note_change() and not task.is_refused:
                     self._spawn(task, task.follow_change())
 
-    async def reload_all(self) -> None:
+    async def reload_all(self, actor: str) -> None:
         """Read the modules of all tasks again, and follow what changed; return when that is done."""
         async with self._looking:
             difference = await self._difference()
@@ -101,13 +101,14 @@ class ServiceManager:
             self._follow(difference)
             for name, task in self._tasks.items():
                 if name not in difference.new and not task.is_refused:
-                    self._spawn(task, task.reload("operator"))
+                    self._spawn(task, task.reload(actor))
             works = self._works.keys() - others
-        await asyncio.gather(*works, return_exceptions=True)
+        if works:
+            await asyncio.wait(works)  # not gather: who asked may give up, and the work goes on
 
     async def _difference(self) -> Difference:
         """Look, and remember what was seen. A directory that is not there has no tasks in it."""
-        directory = self._services.live.current.tasks_directory
+        directory = self._watch.folder  # another one of the configuration counts from the next start on
         try:
             seen = await asyncio.to_thread(look, directory, self._seen)
         except FileNotFoundError:

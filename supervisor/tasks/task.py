@@ -139,6 +139,7 @@ class Task:
         """
         async with self._lock:
             is_new = await self._prepare()
+            await self._drop_former_service(cause, actor)
             if self.enabled and self._has_service:
                 await self._service.replace(cause, actor)
             if is_new:
@@ -158,6 +159,7 @@ class Task:
         """Start the service unless it runs, with a full budget; what was not prepared or has changed is prepared."""
         async with self._lock:
             is_new = not self._service.has_process and self._is_behind and await self._prepare()
+            await self._drop_former_service(Cause.OPERATOR, actor)
             if self.enabled and self._has_service:
                 self._service.start(actor)
             if is_new:
@@ -226,14 +228,18 @@ class Task:
 
     async def _follow(self, before: PreparedTask | None, cause: Cause, actor: str) -> None:
         """Have the service be what was prepared; ``before``: what it was until now."""
-        if not self._has_service:
-            await self._service.retire(cause, actor)
-        elif not self.enabled:
+        await self._drop_former_service(cause, actor)
+        if not self.enabled or not self._has_service:
             return
-        elif self._service.child is None:
+        if self._service.child is None:
             self._service.start(actor)
         elif before is None or before.build != self._prepared.build:
             self._service.restart(cause, actor)
+
+    async def _drop_former_service(self, cause: Cause, actor: str) -> None:
+        """End the service of a module that has none any more, whoever noticed."""
+        if self.prepared is not None and not self._has_service:
+            await self._service.retire(cause, actor)
 
     async def _register(self) -> None:
         """After all else: what runs never depends on the database."""

@@ -95,6 +95,23 @@ def test_running_may_be_taken_back():
     assert service.wait(0.01) is False
 
 
+def test_running_that_is_taken_back_while_somebody_waits_leaves_nobody_sleepless():
+    """Else every later wait would return at once, and a loop around it spin."""
+    service = Service("one", print)
+    for _ in range(300):
+        waiting = threading.Thread(target=service.wait, args=(60,))
+        waiting.start()
+        service.running = False
+        service.running = True
+        service.running = False  # whoever sleeps on after the change of mind
+        waiting.join()
+        service.running = True
+        assert service.wait(0.001) is False
+        began = time.monotonic()
+        service.wait(0.002)
+        assert time.monotonic() - began >= 0.001
+
+
 def test_wait_is_woken_by_a_signal_handler():
     """A handler runs on the thread that waits, in the middle of it: a lock of that thread would be held for ever."""
     service = Service("reports", print)

@@ -527,7 +527,7 @@ def test_jobs_are_listed_by_owner_and_activation(play):
 
 def test_a_reload_lists_the_jobs_afterwards(play):
     async def scenario(scene):
-        async def begin_reload():
+        async def begin_reload(actor):
             scene.declares(job("new"))
 
         scene.manager.begin_reload = begin_reload

@@ -231,11 +231,27 @@ def test_without_autoreload_a_change_waits_for_an_order(run):
         view = await at.manager.restart("one", "operator", wait=DEADLINE)
         assert (view.version, at.causes("one")) == ("2", ["operator"])
         assert (await at.view("two")).version == "1"
-        await at.manager.reload_all()
+        await at.manager.reload_all("operator")
         assert (await at.view("two")).version == "2"
         await until(lambda: at.causes("two") == ["reload"], "it is replaced", DEADLINE)
 
     run(scenario, tasks={"one": {"autoreload": False}, "two": {"autoreload": False}})
+
+
+def test_an_order_ends_the_service_of_a_module_that_has_none_any_more(run):
+    """The order comes before the change is followed by itself: the old code must not go on under a new name."""
+
+    async def scenario(at):
+        at.write("one")
+        await at.discover()
+        await at.reaches("one", "running")
+        con = '[{"func": "work", "name": "work", "days": 1}]'
+        at.write("one", "def work(): ...", version="2", con=con)
+        view = await at.manager.restart("one", "operator", wait=DEADLINE)
+        assert (view.version, view.pid, view.state) == ("2", None, "idle")
+        assert at.causes("one") == ["operator"]
+
+    run(scenario, tasks={"one": {"autoreload": False}})
 
 
 def test_reload_reads_all_modules_again_and_replaces_what_is_another(run):
@@ -252,7 +268,7 @@ def test_reload_reads_all_modules_again_and_replaces_what_is_another(run):
         first = at.pid("computed")
         colour.write_text("green")
         at.write("new")
-        await at.manager.reload_all()
+        await at.manager.reload_all("operator")
         assert (await at.view("computed")).meta_file == {"colour": "green"}
         assert at.pid("computed") == first
         assert "new" in at.jobs.declared  # it is awaited, too

@@ -191,7 +191,7 @@ def test_nothing_new_is_begun_while_xcore_stops(run):
             with pytest.raises(ConflictError, match="task 'steady': xcore is stopping"):
                 await order("steady", "operator")
         with pytest.raises(ConflictError, match="xcore is stopping"):
-            await at.manager.reload_all()
+            await at.manager.reload_all("operator")
         at.write("late")
         await at.manager.look()
         assert set(at.manager.states) == {"steady"}

@@ -105,7 +105,7 @@ def test_a_name_that_is_not_to_be_had_is_refused_and_shown(run, caplog):
         assert at.repository.rows == {}
         at.write("gateway", version="2")
         await at.manager.look()
-        await at.manager.reload_all()
+        await at.manager.reload_all("operator")
         assert at.configure(tasks={"gateway": {"stop_timeout": 3}}) == []
         assert at.table.tree.children == []
 
