@@ -1,6 +1,6 @@
 """How punctual jobs are, and what scheduling costs: 1,000 jobs each minute, and 20 that are due in the same second.
 
-    .venv/bin/python bench/schedule.py [--windows 6] [--jobs 1000] [--json FILE]
+    .venv/bin/python bench/schedule.py [--windows 6] [--jobs 1000] [--runs-in process] [--json FILE]
 
 Compares xcore with APScheduler in a process of its own: both start an interpreter for each run ("process"), and both
 run the function where the schedule or the service is ("thread"). Every run notes the moment at which its function
@@ -222,11 +222,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--windows", type=int, default=6)
     parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--runs-in", choices=("process", "thread"), help="only these sides")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    sides = [side for side in SIDES if given.runs_in in {None, "thread" if side.shared else "process"}]
     loads = {f"{given.jobs} each minute": (given.jobs, 0), f"{BURST} at once": (0, BURST)}
     results = {
-        load: {side.name: windows(side, jobs, burst, given.windows) for side in SIDES}
+        load: {side.name: windows(side, jobs, burst, given.windows) for side in sides}
         for load, (jobs, burst) in loads.items()
     }
     print(table(results))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from plugin_runtime.protocol import PluginState
+from plugin_runtime.protocol import Phase, PluginState
 from plugin_runtime.task_protocol import JobDeclaration
 from plugin_runtime.task_views import TaskView
 from plugin_runtime.views import ExitView, PluginError
@@ -61,7 +61,22 @@ def task_view(task: Shown, latest: Callable[[str], Sample | None]) -> TaskView:
         memory_mb=_rounded(sample.memory_mb) if sample else None,
         jobs=[job.id for job in task.prepared.jobs] if task.prepared else [],
         last_exit=task.last_exit,
-        error=task.error,
+        error=task.error or _given_up(task),
+    )
+
+
+def _given_up(task: Shown) -> PluginError | None:
+    """Why a service is not started again by itself, in its own last words."""
+    child, record = task.service, task.last_exit
+    if task.state is not PluginState.FAILED or child is None or record is None:
+        return None
+    said = next((line for line in reversed(record.log_tail) if line.strip()), "it printed nothing")
+    return PluginError(
+        Phase.READY.value,
+        record.cause,
+        f"given up after {child.record.budget.streak} crashes without a stable run: {said}",
+        hint=f"correct it and save, or try again with xcore task start {task.name}",
+        log_tail=record.log_tail,
     )
 
 

@@ -140,6 +140,8 @@ def test_a_task_that_raises_is_retried_and_then_failed(system):
     task = system.wait_for_task("raises", "failed")
 
     assert task["retrying"] == 4  # the first start and three retries
+    assert "given up after 4 crashes" in task["error"]["message"]
+    assert "ValueError: no luck" in task["error"]["message"]
     exits = system.exits("raises")
     assert {record["cause"] for record in exits} == {"crash"}
     assert len(exits) == 4
