@@ -7,6 +7,7 @@ any case, and where the kernel has no events to give, that is all there is.
 
 import asyncio
 import logging
+import math
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -54,6 +55,7 @@ class FolderWatch:
         """``interval``: seconds between two looks where no event comes."""
         self.folder = folder
         self._interval = interval
+        self._again = math.inf
         self._woken = asyncio.Event()
         self._make_observer = make_observer
         self._events: _Events
@@ -69,6 +71,10 @@ class FolderWatch:
         if seconds != self._interval:
             self._interval = seconds
             self._woken.set()
+
+    def look_again(self, seconds: float) -> None:
+        """Let the next look come after so long at most; for whoever looks."""
+        self._again = seconds
 
     def start(self, look: Look) -> None:
         """Look at once, and then whenever there is reason to."""
@@ -87,6 +93,7 @@ class FolderWatch:
 
     async def _run(self, look: Look) -> None:
         while True:
+            self._again = math.inf
             try:
                 # Before the look, so that nothing can happen between the two unseen.
                 await asyncio.to_thread(self._events.attach)
@@ -98,7 +105,7 @@ class FolderWatch:
 
     async def _wait(self) -> None:
         """Return some quiet after an event, or when the interval is over."""
-        await self._is_woken_within(self._interval)
+        await self._is_woken_within(min(self._interval, self._again))
         loop = asyncio.get_running_loop()
         latest = loop.time() + LONGEST_WAIT
         while self._woken.is_set() and (left := latest - loop.time()) > 0:

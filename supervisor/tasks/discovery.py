@@ -2,9 +2,11 @@
 
 A task is a ``.py`` file, or a link to one, whose name starts neither with ``__`` nor with a dot; it is called like the
 file without its suffix. What is there but cannot be read or run is a task too, one with a problem: nothing is passed
-over in silence. Reads files and blocks: call it in a thread.
+over in silence. Only what two looks in a row do not find is gone: editors replace files. Reads files and blocks: to be
+called in a thread.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -46,6 +48,10 @@ class Look:
     """All task files by the names of their tasks."""
 
     files: Mapping[str, TaskFile] = field(default_factory=lambda: MappingProxyType({}))
+    missing: frozenset[str] = frozenset()
+    """Those of ``files`` that were not found this time; they are as they were seen last."""
+    device: int | None = None
+    """The file system that the directory lies on; None: it was not seen yet."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,11 @@ class Difference:
 def diff(old: Look, new: Look) -> Difference:
     """What was done to the directory between two looks."""
     both = old.files.keys() & new.files.keys()
+    # What was missing may have been asked for meanwhile, and be shown as not there.
+    back = old.missing - new.missing
     return Difference(
         new=tuple(sorted(new.files.keys() - both)),
-        changed=tuple(sorted(name for name in both if old.files[name] != new.files[name])),
+        changed=tuple(sorted(name for name in both if old.files[name] != new.files[name] or name in back)),
         removed=tuple(sorted(old.files.keys() - both)),
     )
 
@@ -72,9 +80,10 @@ def look(directory: Path, before: Look) -> Look:
 
     Raises:
         FileNotFoundError: it is not there.
-        OSError: it cannot be read, which says nothing about the files.
+        OSError: it cannot be read. Neither says anything about the files.
     """
     files = {}
+    device = directory.stat().st_dev
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.name.endswith(SUFFIX) and not entry.name.startswith((".", "__")):
@@ -83,7 +92,13 @@ def look(directory: Path, before: Look) -> Look:
                 file = _file(name, directory / entry.name, before.files.get(name))
                 if file is not None:
                     files[name] = file
-    return Look(MappingProxyType(files))
+    if before.files and not files and device != before.device:
+        # The folder below a mount point is there, and empty, while nothing is mounted.
+        problem = "it is empty, and on another file system than before; mount the one that its files are on"
+        raise OSError(errno.ENODEV, problem)
+    missing = before.files.keys() - files.keys() - before.missing
+    files.update((name, before.files[name]) for name in missing)
+    return Look(MappingProxyType(files), frozenset(missing), device)
 
 
 def name_problem(name: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 from plugin_runtime.protocol import Cause, Kind, PluginState
@@ -26,6 +27,9 @@ MOST_LINES = 10_000
 """Of a log in one answer."""
 CONFIGURATION = "configuration"
 """Actor of what follows a change of it."""
+
+SECOND_LOOK = 1.0
+"""Seconds after which a file that was missing is looked for again, unless something else is reason to look sooner."""
 
 _ON_THE_WAY = {PluginState.PENDING, PluginState.INSTALLING, PluginState.STARTING, PluginState.BACKOFF}
 
@@ -97,37 +101,45 @@ class ServiceManager:
             difference = await self._difference()
             if self._closing:
                 raise ConflictError("cannot read the tasks again: xcore is stopping")
+            if self._tasks and self._unreadable:
+                raise ConflictError(f"cannot read the tasks again: {self._unreadable}", hint="they go on as they are")
             others = set(self._works)
             self._follow(difference)
+            unread = {*difference.new, *self._seen.missing}
             for name, task in self._tasks.items():
-                if name not in difference.new and not task.is_refused:
+                if name not in unread and not task.is_refused:
                     self._spawn(task, task.reload(actor))
             works = self._works.keys() - others
         if works:
             await asyncio.wait(works)  # not gather: who asked may give up, and the work goes on
 
     async def _difference(self) -> Difference:
-        """Look, and remember what was seen. A directory that is not there has no tasks in it."""
-        directory = self._watch.folder  # another one of the configuration counts from the next start on
+        """Look, and remember what was seen.
+
+        A directory that cannot be read, or is away while it is replaced, says nothing about the files: no task ends.
+        """
+        directory = self._watch.folder
         try:
             seen = await asyncio.to_thread(look, directory, self._seen)
-        except FileNotFoundError:
-            seen = Look()
-            self._note_trouble(logging.INFO, f"There is no task directory {directory}")
         except OSError as error:
-            # Which says nothing about the files: no task is to end because a disk is away.
-            self._note_trouble(logging.ERROR, f"Cannot read the task directory {directory}: {error.strerror or error}")
+            self._note_trouble(error, f"the task directory {directory}: {error.strerror or error}")
+            self._seen = replace(self._seen, missing=frozenset())
             return Difference()
-        else:
-            self._note_trouble(logging.INFO, "")
+        self._unreadable = ""
         before, self._seen = self._seen, seen
+        if seen.missing:
+            self._watch.look_again(SECOND_LOOK)
         return diff(before, seen)
 
-    def _note_trouble(self, level: int, trouble: str) -> None:
+    def _note_trouble(self, error: OSError, trouble: str) -> None:
         """Said once, not every two seconds."""
-        if trouble and trouble != self._unreadable:
-            logger.log(level, "%s", trouble)
+        if trouble == self._unreadable:
+            return
         self._unreadable = trouble
+        if isinstance(error, FileNotFoundError) and not self._tasks:
+            logger.info("There is no task directory %s", self._watch.folder)
+        else:
+            logger.error("Cannot read %s; its tasks go on as they are until it is back", trouble)
 
     def _follow(self, difference: Difference) -> None:
         for name in difference.removed:

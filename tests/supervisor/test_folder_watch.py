@@ -26,10 +26,13 @@ class Looks:
         self.seen = []
         self.moments = []
         self.error = None
+        self.then = []
 
     async def __call__(self):
         self.moments.append(time.monotonic())
         self.seen.append(sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else None)
+        if self.then:
+            self.then.pop()()
         if self.error is not None:
             raise self.error
 
@@ -125,6 +128,19 @@ def test_a_folder_that_is_never_quiet_is_looked_at_all_the_same(tmp_path, monkey
             (tmp_path / "noise").write_text(str(time.monotonic()))
             await asyncio.sleep(0.01)
         assert looks.moments[2] - looks.moments[1] >= 0.4
+
+    watched(tmp_path, scenario)
+
+
+def test_who_looks_may_have_the_next_look_soon(tmp_path):
+    """Only that one: the look after it is at its usual time."""
+
+    async def scenario(watch, looks):
+        looks.then = [lambda: watch.look_again(0.01)]
+        (tmp_path / "a.py").touch()
+        await looks.number(3)
+        await asyncio.sleep(4 * folder_watch.QUIET)
+        assert len(looks.seen) == 3
 
     watched(tmp_path, scenario)
 

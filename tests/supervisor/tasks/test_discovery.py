@@ -1,6 +1,7 @@
 """The task directory at one moment, and what was done to it between two."""
 
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -62,7 +63,7 @@ def test_a_name_of_any_bytes_can_be_told(tmp_path):
 
 
 def test_a_directory_that_is_not_there_is_another_matter_than_one_that_cannot_be_read(tmp_path):
-    """The first has no tasks; of the second nothing is known."""
+    """A project may have none."""
     with pytest.raises(FileNotFoundError):
         look(tmp_path / "none", Look())
     (tmp_path / "file").touch()
@@ -81,8 +82,41 @@ def test_what_was_done_is_told_by_content(tmp_path):
     (tmp_path / "broken.py").write_bytes(b"\xff")
     (tmp_path / "new.py").write_text("x = 1")
     after = look(tmp_path, before)
-    assert diff(before, after) == Difference(new=("new",), changed=("broken", "changed"), removed=("removed",))
-    assert diff(after, look(tmp_path, after)) == Difference()
+    assert diff(before, after) == Difference(new=("new",), changed=("broken", "changed"))
+    again = look(tmp_path, after)
+    assert diff(after, again) == Difference(removed=("removed",))
+    assert diff(again, look(tmp_path, again)) == Difference()
+
+
+def test_a_file_that_is_missing_for_one_look_is_not_gone(tmp_path):
+    """Editors and deployments replace files; what was missing counts as changed, since it may have been asked for."""
+    file = tmp_path / "a.py"
+    file.write_text("x = 1")
+    first = look(tmp_path, Look())
+    file.unlink()
+    second = look(tmp_path, first)
+    file.write_text("x = 1")
+    third = look(tmp_path, second)
+    file.unlink()
+    fourth = look(tmp_path, third)
+    assert [diff(first, second), diff(second, third), diff(third, fourth)] == [
+        Difference(),
+        Difference(changed=("a",)),
+        Difference(),
+    ]
+    assert names(fourth) == ["a"]
+
+
+def test_the_empty_folder_of_a_mount_point_says_nothing_about_the_files(tmp_path):
+    """It is what is left where the file system that holds the tasks is not mounted."""
+    (tmp_path / "a.py").write_text("x = 1")
+    elsewhere = replace(look(tmp_path, Look()), device=-1)
+    (tmp_path / "a.py").rename(tmp_path / "a.txt")
+    with pytest.raises(OSError, match="another file system"):
+        look(tmp_path, elsewhere)
+    assert names(look(tmp_path, replace(Look(), device=-1))) == []
+    (tmp_path / "b.py").write_text("x = 1")
+    assert look(tmp_path, elsewhere).missing == {"a"}
 
 
 @pytest.mark.usefixtures("settled")

@@ -4,9 +4,8 @@ import asyncio
 
 import pytest
 
-from supervisor.errors import (
-    UnknownNameError,
-)
+from supervisor import folder_watch
+from supervisor.errors import ConflictError, UnknownNameError
 from supervisor.schedule.job_spec import JobKind
 from tests.fakes.task_scene import FAILS, JOB, RETURNS, WAITS, WITH_JOB
 from tests.fakes.waiting import DEADLINE, settle, until
@@ -160,7 +159,8 @@ def test_a_file_that_comes_back_waits_for_the_end_of_the_former_process(run):
         first = at.pid("back")
         path.unlink()
         (at.directory / "stopped.py").unlink()
-        await at.manager.look()
+        for _ in range(2):
+            await at.manager.look()
         assert "back" not in at.manager.states
         at.write("back")
         at.write("stopped")
@@ -212,6 +212,55 @@ def test_a_directory_that_cannot_be_read_ends_no_task(run, caplog):
 
     run(scenario)
     assert caplog.text.count("Cannot read the task directory") == 1
+
+
+def test_a_directory_that_is_swapped_ends_no_task(run, caplog):
+    """A deployment moves it away and another one into its place; what is in that one is followed."""
+
+    async def scenario(at):
+        at.write("steady")
+        at.write("edited")
+        at.write("dropped")
+        await at.discover()
+        for name in ("steady", "edited", "dropped"):
+            await at.reaches(name, "running")
+        first = at.pid("steady")
+        at.directory.rename(at.root / "former")
+        for _ in range(3):
+            await at.manager.look()
+        with pytest.raises(ConflictError, match="cannot read the tasks again: the task directory"):
+            await at.manager.reload_all("operator")
+        assert {at.state(name) for name in at.manager.states} == {"running"}
+        (at.root / "former").rename(at.directory)
+        at.write("edited", version="2")
+        (at.directory / "dropped.py").unlink()
+        await until(lambda: at.causes("edited") == ["reload"], "the change is followed", DEADLINE)
+        await until(lambda: at.causes("dropped") == ["disabled"], "what is really gone has ended", DEADLINE)
+        assert (at.pid("steady"), at.causes("steady")) == (first, [])
+
+    run(scenario)
+    assert caplog.text.count("its tasks go on as they are until it is back") == 1
+
+
+def test_a_file_that_is_missing_for_a_moment_ends_no_task(run, monkeypatch):
+    """It is replaced; meanwhile it is not read anew either."""
+    for delay in ("QUIET", "LONGEST_WAIT"):  # no look but those of the test
+        monkeypatch.setattr(folder_watch, delay, 600.0)
+
+    async def scenario(at):
+        at.write("edited")
+        await at.discover()
+        task = await at.reaches("edited", "running")
+        first = at.pid("edited")
+        (at.directory / "edited.py").rename(at.root / "aside")
+        await at.manager.reload_all("operator")
+        assert (at.state("edited"), task.error) == ("running", None)
+        (at.root / "aside").rename(at.directory / "edited.py")
+        await at.manager.look()
+        await settle()
+        assert (at.pid("edited"), at.causes("edited")) == (first, [])
+
+    run(scenario, manager={"tasks": {"interval": 600}})
 
 
 def test_without_autoreload_a_change_waits_for_an_order(run):

@@ -23,6 +23,7 @@ def test_stop_is_stored_first_and_answers_when_the_process_is_gone(run, tmp_path
 from pathlib import Path
 def service_main(service):
     try:
+        Path({str(tmp_path / "begun")!r}).touch()
         service.wait(60)
     finally:
         Path({str(tmp_path / "end")!r}).write_text(str(service.running))
@@ -31,6 +32,7 @@ def service_main(service):
     async def scenario(at):
         at.write("steady", code)
         await at.discover()
+        await until((tmp_path / "begun").exists, "its function has begun", DEADLINE)
         await at.reaches("steady", "running")
         at.repository.error = StoreUnavailableError("locked")
         with pytest.raises(StoreUnavailableError, match="locked"):
