@@ -261,25 +261,30 @@ class ControlChannel:
     def _converse(self, connection: Connection) -> None:
         """Speak until the connection or the channel ends; whatever broke it, the remedy is to connect again."""
         try:
-            if self._shake_hands(connection):
+            following = self._shake_hands(connection)
+            if following is not None:
                 self._outbox.begin_connection()
+                for envelope in following:
+                    self._take(envelope)
                 self._serve(connection)
         except (OSError, WireError) as error:
             sys.stderr.write(f"Control channel of {self._address.child} closed: {error}\n")
             # A supervisor that hangs up at once is not to be hammered.
             self._closing.wait(RECONNECT_INTERVAL)
 
-    def _shake_hands(self, connection: Connection) -> bool:
+    def _shake_hands(self, connection: Connection) -> Optional[list[Envelope]]:
+        """Return what came in one piece with the answer to Hello; None ends the channel."""
         greeting = Outbox()
         greeting.put(self._hello())
         deadline = monotonic() + HANDSHAKE_TIMEOUT
         while not self._closing.is_set():
-            for envelope in connection.exchange(greeting, self._wake_reader, RECONNECT_INTERVAL):
-                return self._judge(envelope.message)
+            envelopes = connection.exchange(greeting, self._wake_reader, RECONNECT_INTERVAL)
+            if envelopes:
+                return envelopes[1:] if self._judge(envelopes[0].message) else None
             self._forget_wakes()
             if monotonic() > deadline:
                 raise TimeoutError("the supervisor did not answer the handshake")
-        return False
+        return None
 
     def _hello(self) -> Hello:
         return Hello(

@@ -20,6 +20,8 @@ class FakeSupervisor:
         self.settings = settings
         self.refuse = refuse
         self.version = PROTOCOL_VERSION
+        self.behind_welcome = []
+        """Messages that go out in one piece with it."""
         self.messages = []
         self.answers = {}
         """What came with the id of a question."""
@@ -98,7 +100,7 @@ class FakeSupervisor:
         if isinstance(message, Hello):
             settings = asdict(self.settings) if self.settings else {}
             answer = Refused(self.refuse) if self.refuse else Welcome(self.version, settings)
-            connection.sendall(encode(answer))
+            connection.sendall(b"".join(map(encode, [answer, *self.behind_welcome])))
 
 
 def eventually(condition, deadline: float = 10.0, message: str = "") -> None:

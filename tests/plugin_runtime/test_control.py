@@ -190,6 +190,16 @@ def test_messages_that_come_before_the_loop_are_kept(supervisor):
         eventually(lambda: len(received) == 2)
 
 
+def test_what_comes_in_one_piece_with_the_welcome_is_heard(supervisor):
+    """Whoever asks again after a reconnect does so in the turn of the event loop that says welcome."""
+    supervisor.behind_welcome = [Stop("operator", 1.0), Stop("operator", 2.0)]
+    received = []
+    with channel_to(supervisor) as channel:
+        channel.connect()
+        channel.attach(Listener(None, received.append, print))
+        eventually(lambda: received == supervisor.behind_welcome)
+
+
 def test_the_channel_comes_back_and_says_again_what_stands(supervisor):
     """The next supervisor learns that the worker is ready; progress that was made is no news."""
     with channel_to(supervisor) as channel:
