@@ -27,6 +27,8 @@ class SharedRuns:
         self._report = report
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._swept = False
+        self._latest: dict[str, _SharedRun] = {}
+        """By job: the supervisor lets a run of it begin when the one before is over."""
 
     def await_in(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on coroutines are awaited in this loop, the service's own, and not in new ones."""
@@ -37,14 +39,23 @@ class SharedRuns:
         self._swept = True
 
     def start(self, job: RunJob) -> None:
-        """Begin a run; what keeps it from beginning is reported as its failure."""
+        """Begin a run; what keeps it from beginning is reported as its failure.
+
+        One that has begun already is asked for again after a reconnect, since the report of its end may have been lost
+        with the connection: then that is all that is done.
+        """
+        latest = self._latest.get(job.job)
+        if latest is not None and latest.run == job.run:
+            if latest.finished is not None and not self._swept:
+                self._report(latest.finished)
+            return
         function = self._functions.get(job.job)
         if function is None:
             known = ", ".join(sorted(self._functions)) or "none"
             unknown = LookupError(f"this service has no job {job.job!r}; it has: {known}")
             self._report(outcome.finished(job.run, unknown))
             return
-        run = _SharedRun(job, function, self._loop, self._ended)
+        run = self._latest[job.job] = _SharedRun(job, function, self._loop, self._ended)
         try:
             run.start()
         except RuntimeError as error:  # no more threads
@@ -72,6 +83,9 @@ class _SharedRun:
         loop: Optional[asyncio.AbstractEventLoop],
         ended: Callable[[RunFinished, Optional[BaseException]], None],
     ) -> None:
+        self.run = job.run
+        self.finished: Optional[RunFinished] = None
+        """How it ended; None: it goes on."""
         self._job = job
         self._function = function
         self._loop = loop
@@ -79,7 +93,6 @@ class _SharedRun:
         self._deadline = monotonic() + job.timeout
         self._timer = Timer(job.timeout, self._overran) if job.timeout else None
         self._lock = Lock()
-        self._ended = False
 
     def start(self) -> None:
         """Raise RuntimeError where the process can have no more threads."""
@@ -97,7 +110,9 @@ class _SharedRun:
 
     def _end(self, finished: RunFinished, error: Optional[BaseException] = None) -> None:
         with self._lock:
-            first, self._ended = not self._ended, True
+            first = self.finished is None
+            if first:
+                self.finished = finished
         if first:
             if self._timer is not None:
                 self._timer.cancel()

@@ -116,7 +116,10 @@ class TaskSettings:
 
 @dataclass(frozen=True)
 class RunJob:
-    """Run a shared job inside this service. ``timeout`` in seconds, 0: any. The answer is RunFinished."""
+    """Run a shared job inside this service. ``timeout`` in seconds, 0: any. The answer is RunFinished.
+
+    Said again after a reconnect where the answer has not come: of a run that has begun only the answer is repeated.
+    """
 
     run: str
     job: str

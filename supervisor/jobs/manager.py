@@ -126,6 +126,10 @@ class TaskManager:
         """A service says how a run ended that is shared with it."""
         self._runner.finished(message)
 
+    def service_connected(self, owner: str) -> None:
+        """The process of a service can be spoken to again; what it said before may not have arrived."""
+        self._runner.service_connected(owner)
+
     def service_ended(self, owner: str, record: ExitView) -> None:
         """The process of a service ended; what ran in it has ended, too."""
         self._runner.service_ended(owner, record)

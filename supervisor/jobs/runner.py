@@ -90,11 +90,15 @@ class Runner:
         else:
             logger.debug("Run %s has ended before its service says so", word.run)
 
+    def service_connected(self, owner: str) -> None:
+        """The process of a service can be spoken to again."""
+        for run in self._shared_with(owner):
+            run.ask_again()
+
     def service_ended(self, owner: str, record: ExitView) -> None:
         """The process of a service is gone, and all that ran in it."""
-        for run in list(self._active.values()):
-            if isinstance(run, SharedRun) and run.request.job.owner == owner:
-                run.service_ended(record)
+        for run in self._shared_with(owner):
+            run.service_ended(record)
 
     def counts(self, job: str) -> tuple[int, int]:
         """How many runs of a job there are, begun or about to, and how many wait for their end."""
@@ -119,6 +123,10 @@ class Runner:
         self._over(run.request, view)
 
     # --- inside ---
+
+    def _shared_with(self, owner: str) -> list[SharedRun]:
+        runs = self._active.values()
+        return [run for run in runs if isinstance(run, SharedRun) and run.request.job.owner == owner]
 
     def _new(self, job: JobSpec, actor: str, scheduled: float | None) -> RunRequest:
         request = RunRequest(secrets.token_hex(_ID_BYTES), next(self._numbers), job, actor, scheduled)

@@ -17,6 +17,9 @@ from supervisor.jobs.view import active_view, ended_view
 LAST_WORD = 5.0
 """Seconds after its timeout in which the service has to report it; without a word the run is over for us, too."""
 
+_LEAST = 0.001
+"""Seconds; 0 would let it run for as long as it takes."""
+
 _TAKES_RUNS = {State.RUNNING, State.STALLED}
 
 
@@ -56,6 +59,12 @@ class SharedRun:
             self._timer = loop.call_later(job.timeout + self._last_word, self._overran)
         self._service.send(RunJob(self._request.id, job.name, job.timeout))
         self._listener.ready(self)
+
+    def ask_again(self) -> None:
+        """After a reconnect: the order, or the word that it has ended, may have been lost with the connection."""
+        job = self._request.job
+        left = max(_LEAST, job.timeout - (self._watch.elapsed or 0.0)) if job.timeout else 0.0
+        self._service.send(RunJob(self._request.id, job.name, left))
 
     def stop(self, cause: Cause, actor: str) -> None:
         """Nothing can be done: a thread cannot be killed. It ends by itself, by its timeout or with the service."""

@@ -31,6 +31,9 @@ class JobBook(plugin_jobs.JobBook, Protocol):
     def finished(self, message: RunFinished) -> None:
         """A service says how a run ended that is shared with it."""
 
+    def service_connected(self, owner: str) -> None:
+        """The process of a service can be spoken to, for the first time or again."""
+
     def service_ended(self, owner: str, record: ExitView) -> None:
         """The process of a service ended, and what ran in it."""
 
@@ -153,7 +156,7 @@ class Service:
         self._tell()
 
     def connected(self, child: Child) -> None:
-        """It is told all in its Welcome."""
+        self._services.jobs.service_connected(self._name)
 
     def disconnected(self, child: Child) -> None:
         """Its exit follows, or it comes back."""

@@ -94,6 +94,7 @@ class FakeJobBook:
         self.problems = {}
         self.withdrawn = []
         self.finished_runs = []
+        self.connected = []
         self.ended = []
 
     def declare(self, host, jobs):
@@ -106,6 +107,9 @@ class FakeJobBook:
 
     def finished(self, message):
         self.finished_runs.append(message)
+
+    def service_connected(self, owner):
+        self.connected.append(owner)
 
     def service_ended(self, owner, record):
         self.ended.append((owner, record.cause))

@@ -166,6 +166,25 @@ def test_runs_go_on_side_by_side():
     assert [finished.run for finished in runs.finished] == ["quick", "slow"]
 
 
+def test_a_run_that_is_asked_for_again_is_not_run_again():
+    """After a reconnect: its report is repeated, or comes when it ends."""
+    release, calls = threading.Event(), []
+
+    def job():
+        calls.append(release.wait(60))
+
+    runs = Runs(job=job)
+    for _ in range(2):
+        runs.runs.start(RunJob("r1", "job"))
+    release.set()
+    eventually(lambda: len(runs.finished) == 1)
+    runs.runs.start(RunJob("r1", "job", 0.001))
+    assert [(finished.run, finished.outcome) for finished in runs.finished] == [("r1", "succeeded")] * 2
+    runs.runs.start(RunJob("r2", "job"))
+    eventually(lambda: len(runs.finished) == 3)
+    assert len(calls) == 2
+
+
 def test_a_process_without_threads_to_spare_says_so(monkeypatch):
     """The control thread, which starts them, must live on."""
 

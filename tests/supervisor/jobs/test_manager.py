@@ -407,6 +407,26 @@ def test_a_shared_run_is_the_services(play):
     play(scenario)
 
 
+def test_shared_runs_are_asked_for_again_when_their_service_is_back(play):
+    """The order, or its answer, may have been lost with the connection; those that have ended are nobody's question."""
+
+    async def scenario(scene):
+        scene.host.service = FakeService(State.RUNNING)
+        scene.declares(job(shared=True), job("other", shared=True, timeout=10.0), job("own"))
+        first, second = await scene.begins(), await scene.begins("other")
+        await scene.begins("own")
+        scene.manager.finished(RunFinished(first.id, "succeeded"))
+        scene.host.service.sent.clear()
+        scene.table.around.clock.advance(4.0)
+
+        scene.manager.service_connected("somebody")
+        assert scene.host.service.sent == []
+        scene.manager.service_connected("reports")
+        assert scene.host.service.sent == [RunJob(second.id, "other", 6.0)]
+
+    play(scenario)
+
+
 def test_a_shared_run_without_a_service_is_skipped(play):
     """At each of its moments, with the reason."""
 

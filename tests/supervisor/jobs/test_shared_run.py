@@ -59,6 +59,18 @@ def test_the_service_is_told_to_run_it_and_says_how_it_ended():
     assert (scene.end.pid, scene.end.duration) == (4711, 1.5)
 
 
+@pytest.mark.parametrize(("timeout", "left"), [(0.0, 0.0), (10.0, 8.5), (1.0, 0.001)])
+def test_what_is_asked_again_has_what_is_left_of_its_time(timeout, left):
+    """An order that was lost begins the run only then, and we wait no longer for it than before; 0 would be any."""
+
+    async def main():
+        scene = Scene(timeout)
+        scene.run.ask_again()
+        assert scene.service.sent[1:] == [RunJob(ID, "cleanup", left)]
+
+    asyncio.run(main())
+
+
 def test_the_end_of_the_service_is_the_end_of_its_runs():
     scene = Scene()
     scene.run.service_ended(DEATH)

@@ -35,6 +35,25 @@ def test_a_shared_run_is_reported_by_the_service(run):
     run(scenario)
 
 
+def test_a_shared_run_whose_end_was_lost_with_the_connection_is_reported_when_asked_for_again(run):
+    """The job would be running for ever, and no other run of it begin; it is not run twice for that."""
+    counts = "number = 0\ndef work():\n    global number\n    number += 1\n    raise ValueError(number)\n"
+
+    async def scenario(at):
+        at.write("steady", WAITS + counts, SHARED)
+        await at.discover()
+        task = await at.reaches("steady", "running")
+        task.service.send(RunJob("3f2a91c0", "work"))
+        await until(lambda: at.jobs.finished_runs, "it is reported", DEADLINE)
+        task.service.incarnation.connection.close()
+        await until(lambda: at.jobs.connected == ["steady"] * 2, "it is back", DEADLINE)
+        task.service.send(RunJob("3f2a91c0", "work"))
+        await until(lambda: len(at.jobs.finished_runs) == 2, "it is reported again", DEADLINE)
+        assert [word.exception for word in at.jobs.finished_runs] == ["ValueError: 1"] * 2
+
+    run(scenario)
+
+
 def test_a_service_that_cannot_start_shows_its_own_words(run):
     """Imported well when it was described, and not a moment later: failed, with the last lines."""
     fails = """
