@@ -1,8 +1,8 @@
-"""What distinguishes two configurations, key by key as docs/reference/config.md lists them. Pure."""
+"""What distinguishes two configurations, key by key as docs/reference/config.md lists them, and what is live. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from pydantic.fields import FieldInfo
 
@@ -11,6 +11,11 @@ from supervisor.config.environment import DATA_URL, LOG_LEVEL
 from supervisor.config.fields import Section
 from supervisor.config.problems import dotted
 from supervisor.config.settings import Settings
+
+S = TypeVar("S", bound=Section)
+
+_NAMED = ("plugins", "tasks")
+"""Sections whose keys are names, each live or not as a whole."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,23 @@ def changes(before: Configuration, after: Configuration) -> list[Change]:
     if before.log_level != after.log_level:
         found.append(Change(LOG_LEVEL, live=False))
     return found
+
+
+def with_live_keys(before: Configuration, wanted: Configuration) -> Configuration:
+    """Return what comes into force of ``wanted`` at once: the keys that are live; all others stay as in ``before``."""
+    sections = {name: _merged(section, getattr(wanted, name)) for name, section in _sections(before).items()}
+    named = {name: getattr(wanted, name) for name in _NAMED if _is_live(Settings.model_fields[name])}
+    return replace(before, **sections, **named, override_sources=wanted.override_sources)
+
+
+def _merged(before: S, wanted: S) -> S:
+    values = {}
+    for name, field in type(before).model_fields.items():
+        if not _is_key(field):
+            values[name] = _merged(getattr(before, name), getattr(wanted, name))
+        elif _is_live(field):
+            values[name] = getattr(wanted, name)
+    return before.model_copy(update=values)
 
 
 def _sections(configuration: Configuration) -> dict[str, Section]:

@@ -134,7 +134,7 @@ def test_a_reload_says_what_changed_and_who_restarts(scene, caplog):
     assert view == ReloadView(
         changed=["gateway.port", "tasks.sweep.max_age"], restarted=["sweep"], needs_restart=["gateway.port"]
     )
-    assert scene.live.current == load(scene.path, {})
+    assert scene.live.current.tasks["sweep"].max_age == 5
     assert "These keys take effect at the next start of xcore: gateway.port" in caplog.text
 
 
@@ -145,6 +145,18 @@ def test_a_reload_of_the_same_changes_nothing(scene):
     assert scene.perform("config.reload").value["changed"] == ["manager.tasks.max_retries"]
     nothing = {"changed": [], "restarted": [], "needs_restart": []}
     assert scene.perform("config.reload").value == nothing
+
+
+def test_what_waits_for_the_next_start_is_said_by_every_reload_until_then(scene):
+    """And not shown as if it were in force; what was taken back waits no more."""
+    scene = scene()
+    changed = {"manager": {"plugins": {"directory": "./other"}}}
+    scene.write(changed)
+    for _ in range(2):
+        assert scene.perform("config.reload").value["needs_restart"] == ["manager.plugins.directory"]
+    assert scene.perform("config.show").value["plugins"]["directory"] == "./plugins"
+    scene.write({})
+    assert scene.perform("config.reload").value["changed"] == []
 
 
 def test_a_reload_reads_the_dotenv_file_anew(scene):

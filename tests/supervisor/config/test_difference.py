@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from supervisor.config.difference import changes
+from supervisor.config.difference import changes, with_live_keys
 from supervisor.config.settings import Settings
 from supervisor.config.source import load
 
@@ -46,6 +46,30 @@ def test_keys_that_differ_are_named_with_whether_they_are_live(loaded, document,
     before, after = loaded({}), loaded(document)
     assert [(change.key, change.live) for change in changes(before, after)] == expected
     assert [(change.key, change.live) for change in changes(after, before)] == expected
+
+
+def test_what_is_not_live_stays_as_it_was(loaded):
+    """A part of the system that reads the configuration anew must not be the only one to follow a key."""
+    waiting = {
+        "manager": {"plugins": {"directory": "./other"}, "tasks": {"directory": "./jobs"}},
+        "supervisor": {"state_dir": "./state", "adopt_grace": 1, "restart": {"delay": 9}, "heartbeat": {"hung": 20}},
+        "plugins": {"shop": {"instances": 2}},
+    }
+    live = {
+        "manager": {"tasks": {"auto_restart": False}},
+        "supervisor": {"sample_interval": 9},
+        "tasks": {"sweep": {"max_age": 5}},
+    }
+    both = {
+        "manager": {**waiting["manager"], "tasks": {**waiting["manager"]["tasks"], "auto_restart": False}},
+        "supervisor": {**waiting["supervisor"], "sample_interval": 9},
+        "plugins": waiting["plugins"],
+        "tasks": live["tasks"],
+    }
+    before = loaded({})
+    variables = {"DATA_URL": "sqlite:///other.db", "LOG_LEVEL": "DEBUG"}
+    assert with_live_keys(before, loaded(waiting, **variables)) == before
+    assert with_live_keys(before, loaded(both, **variables)) == loaded(live)
 
 
 def test_variables_without_a_key_go_by_their_names(loaded):

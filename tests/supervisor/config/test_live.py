@@ -21,7 +21,7 @@ def test_subscribers_are_told_of_both_in_the_order_of_subscription(configuration
 
     def follower(name):
         def applied(old, new):
-            told.append((name, old is before, new is after, live.current is after))
+            told.append((name, old is before, new == after, live.current is new))
             return ()
 
         return applied
