@@ -40,7 +40,8 @@ class TaskView:
 class RunView:
     """One run of a job, or one that never began. ``outcome``: null while it runs or waits.
 
-    ``scheduled``: when it was due, null where somebody asked for it; ``message``: why it was skipped, missed or killed.
+    ``scheduled``: when it was due, null where somebody asked for it; ``message``: why it was skipped, missed or killed;
+    ``from_memory``: the database did not answer, and older runs are missing from the list.
     """
 
     id: str
@@ -58,6 +59,7 @@ class RunView:
     peak_memory_mb: Optional[float] = None
     cpu_seconds: Optional[float] = None
     message: str = ""
+    from_memory: bool = False
 
 
 @dataclass(frozen=True)

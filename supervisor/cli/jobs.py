@@ -108,6 +108,8 @@ def history(
         )
         for view in runs
     ]
+    if any(view.get("from_memory") for view in runs):
+        sys.stderr.write("The database does not answer: older runs are missing.\n")
     columns = ("RUN", "WHEN", "OUTCOME", "DURATION", "MEMORY MB", "BY", "WHY")
     print_table(columns, rows, "It has not run yet.")
 

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 1.0
 """Seconds that runs wait for their next moments to be stored; a database in trouble must not stop the schedule."""
+RETRY = 5.0
+"""Seconds between two tries of what the database did not do."""
 MOST_MOMENTS = 1000
 """In one answer."""
 
@@ -67,7 +69,7 @@ class TaskManager:
         self._scheduler.changed = self._entry_changed
         self._fired: list[Firing | Miss] = []
         self._wake = asyncio.Event()
-        self._worker: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._in_trouble = False
         self.begin_reload: Callable[[str], Awaitable[None]] = _nothing_to_reload
         """Reads the modules of all tasks again, and declares what changed."""
@@ -81,20 +83,30 @@ class TaskManager:
             StoreError: it is not known which jobs are paused.
         """
         await self._rows.load()
-        await self._records.load()
-        self._worker = asyncio.create_task(self._work(), name="jobs-due")
+        try:
+            await self._records.load()
+        except StoreError as error:
+            logger.warning("Cannot read how the last runs of jobs ended, trying again: %s", error)
+            self._tasks.append(asyncio.create_task(self._load_records(), name="jobs-load-runs"))
+        self._tasks.append(asyncio.create_task(self._work(), name="jobs-due"))
         self._scheduler.start()
 
     async def close(self) -> None:
         """Begin nothing more. Runs are the tree's to stop, and their ends are still put on record."""
         self._scheduler.close()
-        if self._worker is not None:
-            self._worker.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._worker
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._runner.close()
         self._carry_out(len(self._fired))
         await self._save()
+
+    async def _load_records(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY)
+            with suppress(StoreError):
+                await self._records.load()
+                return
 
     # --- what owners say ---
 

@@ -6,8 +6,8 @@ bounded by what runs wrote, and holds every run that has not ended.
 
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 from plugin_runtime.task_views import RunLog, RunView
 from supervisor.errors import StoreError
@@ -72,15 +72,16 @@ class RunRecords:
         self._last: dict[str, RunView] = {}
 
     async def load(self) -> None:
-        """Close what a supervisor left open that died, and learn how each job ended last."""
-        try:
-            abandoned = await self._history.abandon(ABANDONED)
-            self._last = {job: brief(view) for job, view in (await self._history.last_runs()).items()}
-        except StoreError as error:
-            logger.warning("Cannot read how the last runs of jobs ended: %s", error)
-            return
+        """Close what a supervisor left open that died, and learn how each job ended last. Runs may go on meanwhile.
+
+        Raises:
+            StoreError: not all of it could be done; it may be tried again.
+        """
+        abandoned = await self._history.abandon(ABANDONED, list(self._known))
         if abandoned:
             logger.warning("%d runs were under way when the supervisor before ended; they count as crashed", abandoned)
+        stored = await self._history.last_runs()
+        self._last = {job: brief(view) for job, view in stored.items()} | self._last
 
     # --- what happens ---
 
@@ -135,16 +136,26 @@ class RunRecords:
         return known.view if known else await self._history.run(run)
 
     async def newest(self, job: str | None, limit: int) -> list[RunView]:
-        """Runs of one job or of all, newest first.
+        """Runs of one job or of all, newest first; without the database those that are known here, marked.
 
         Raises:
-            StoreError: the database does not tell.
+            StoreError: the database does not tell, and none is known here.
         """
         limit = max(0, min(limit, MOST_RUNS))
-        stored = await self._history.runs(job, limit)
+        try:
+            stored = await self._history.runs(job, limit)
+        except StoreError:
+            views = self._joined(job, sorted(self._last.values(), key=lambda view: view.finished or 0.0, reverse=True))
+            if not views:
+                raise
+            return fitting(replace(view, from_memory=True) for view in views[:limit])
+        return fitting(self._joined(job, stored)[:limit])
+
+    def _joined(self, job: str | None, others: Iterable[RunView]) -> list[RunView]:
+        """The known runs of a job or of all, newest first, and those of ``others`` that are not known."""
         known = [known.view for known in reversed(self._known.values()) if job in {None, known.request.job.id}]
-        older = [view for view in stored if view.id not in self._known]
-        return fitting([*known, *older][:limit])
+        older = [view for view in others if view.id not in self._known and job in {None, view.job}]
+        return [*known, *older]
 
     async def follow(self, run: str, after: int, wait: float) -> RunLog:
         """What a run wrote from line ``after`` on; waits for it at most ``wait`` seconds.

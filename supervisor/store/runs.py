@@ -5,7 +5,7 @@ from an index, and old rows go a few at a time: those of the jobs whose runs jus
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 
 from sqlalchemy import Select, delete, func, or_, select, update
@@ -23,7 +23,7 @@ from supervisor.store.settings import StoreSettings
 MOST_REMOVED = 1000
 """Rows removed by one transaction, of one job or by age: commands wait behind it."""
 
-_FIELDS = tuple(RunView.__dataclass_fields__)
+_FIELDS = tuple(name for name in RunView.__dataclass_fields__ if name != "from_memory")
 _BRIEF = tuple(name for name in _FIELDS if name not in {"log_tail", "traceback"})
 
 
@@ -49,15 +49,14 @@ class RunHistory:
         """The newest run of each job, without its output and traceback."""
         return await self._database.read("list the last runs", _last_runs)
 
-    async def abandon(self, message: str) -> int:
+    async def abandon(self, message: str, ours: Collection[str] = ()) -> int:
         """Mark runs without an outcome as crashed, and return how many they were.
 
-        For the start only, when nothing runs: they are those of a supervisor that died. When they really ended nobody
-        knows; ``finished`` is now, and there is no duration.
+        All but ``ours``, which this supervisor has begun: they are those of one that died. When they really ended
+        nobody knows; ``finished`` is now, and there is no duration.
         """
-        return await self._database.write(
-            "close abandoned runs", partial(_abandon, message=message, now=self._clock.time())
-        )
+        work = partial(_abandon, message=message, ours=frozenset(ours), now=self._clock.time())
+        return await self._database.write("close abandoned runs", work)
 
 
 class RunWriter:
@@ -79,7 +78,7 @@ class RunWriter:
         What has an outcome is never overwritten by what has none: a start may be written again after the end, by a
         retry. Runs that have not ended are never removed, however much came after them.
         """
-        rows = [vars(view) for view in coalesced(runs)]
+        rows = [{name: getattr(view, name) for name in _FIELDS} for view in coalesced(runs)]
         upsert(session, Run, rows, key=Run.id, only=lambda new: or_(new.outcome.is_not(None), Run.outcome.is_(None)))
         if crowded := self._crowded(view.job for view in runs if view.outcome is not None):
             _remove_surplus(session, crowded, self._settings.kept_runs)
@@ -151,10 +150,13 @@ def _last_runs_query() -> Select[tuple[object, ...]]:
     return select(*columns).select_from(names).join(Run, Run.sequence == newest)
 
 
-def _abandon(session: Session, *, message: str, now: float) -> int:
+def _abandon(session: Session, *, message: str, ours: frozenset[str], now: float) -> int:
     ended = {"outcome": Outcome.CRASHED.value, "message": message, "finished": now}
-    closed = update(Run).where(Run.outcome.is_(None)).values(ended).returning(Run.id)
-    return len(session.scalars(closed).all())
+    open_runs = session.execute(select(Run.sequence, Run.id).where(Run.outcome.is_(None)))
+    abandoned = [{"sequence": sequence, **ended} for sequence, run in open_runs if run not in ours]
+    if abandoned:
+        session.execute(update(Run), abandoned)
+    return len(abandoned)
 
 
 def _view(row: Run) -> RunView:

@@ -156,6 +156,8 @@ class FakeJobRepository:
         self.rows = {row.id: row for row in rows}
         self.saved = []
         self.error = None
+        self.lost_commit = None
+        """An error that is raised after the commit."""
         self.gate = None
         """An event that has to be set before a transaction is committed."""
 
@@ -169,6 +171,8 @@ class FakeJobRepository:
             raise self.error
         self.saved.append(list(rows))
         self.rows.update({row.id: row for row in rows})
+        if self.lost_commit is not None:
+            raise self.lost_commit
 
 
 class FakeRunHistory:
@@ -196,12 +200,14 @@ class FakeRunHistory:
         return self.rows[run]
 
     async def last_runs(self):
-        return {view.job: view for view in self.rows.values()}
-
-    async def abandon(self, message):
         if self.error is not None:
             raise self.error
-        self.abandoned = message
+        return {view.job: view for view in self.rows.values()}
+
+    async def abandon(self, message, ours):
+        if self.error is not None:
+            raise self.error
+        self.abandoned = (message, list(ours))
         return 0
 
 

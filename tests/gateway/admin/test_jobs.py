@@ -22,6 +22,7 @@ WIRE_RUN = {
     "peak_memory_mb": None,
     "cpu_seconds": None,
     "message": "",
+    "from_memory": False,
 }
 
 

@@ -171,6 +171,12 @@ def test_history_says_how_each_run_ended_and_why(xcore, supervisor):
     assert "failed   2.0 s     20.0       operator   ValueError: no \\x1b[31msuch\\nfile" in rows[4]
 
 
+def test_history_without_the_database_says_that_it_is_not_all(xcore, supervisor):
+    """On stderr, so that a table stays one."""
+    supervisor.answers["runs.list"] = [{**FAILED, "from_memory": True}]
+    assert xcore("job", "history", "cleanup").err == "The database does not answer: older runs are missing.\n"
+
+
 def test_a_job_that_has_not_run_says_so(xcore, supervisor):
     """Not that it is unknown."""
     supervisor.answers |= {"runs.list": [], "jobs.show": JOB}

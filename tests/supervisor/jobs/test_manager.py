@@ -17,7 +17,7 @@ from supervisor.schedule.job_spec import JobKind
 from supervisor.schedule.triggers import Interval
 from supervisor.store.jobs import JobRow
 from tests.fakes.job_scene import job_scene
-from tests.fakes.jobs import Every, FakeService, FakeStore, OtherHost, ScriptedHost, ended, job
+from tests.fakes.jobs import Every, FakeService, FakeStore, OtherHost, ScriptedHost, ended, job, run_view
 from tests.fakes.moved_clock import MovedClock
 from tests.fakes.process_table import process_table
 from tests.fakes.processes import nothing_left_behind, state_folder
@@ -571,6 +571,29 @@ def test_the_next_moments_of_a_job_can_be_asked_for(play):
         assert (await scene.manager.next_moments(CLEANUP))[0].time == DUE
 
     play(scenario)
+
+
+def test_what_a_dead_supervisor_left_open_is_closed_when_the_database_is_back(tmp_path, monkeypatch, caplog):
+    """It is tried until it is done, and said once that it was not."""
+    monkeypatch.setattr(module, "RETRY", 0.01)
+
+    async def main():
+        async with process_table(state_folder(tmp_path)) as table:
+            store = FakeStore()
+            store.runs.put(run_view(1, outcome="failed"))
+            store.runs.error = StoreUnavailableError("locked")
+            at = TaskManager(store, table.around, table.tree, print)
+            await at.start()
+            at.declare(ScriptedHost(table.folder), [job()])
+            await asyncio.sleep(0.05)
+            assert (await at.show_job(CLEANUP)).last_run is None
+            store.runs.error = None
+            await until(lambda: store.runs.abandoned, "they are closed")
+            await until(lambda: at._records.last(CLEANUP), "the last run is known")
+            await at.close()
+
+    asyncio.run(main())
+    assert caplog.text.count("Cannot read how the last runs of jobs ended, trying again: locked") == 1
 
 
 def test_unknown_jobs_and_runs_are_named(play):

@@ -43,18 +43,24 @@ def test_a_start_closes_what_a_dead_supervisor_left_open_and_knows_the_last_runs
     scene = Scene(run_view(1, outcome="failed", traceback="long", log_tail=["long"], exception="ValueError: no"))
     asyncio.run(scene.records.load())
     last = scene.records.last("reports.cleanup")
-    assert scene.history.abandoned == "the supervisor ended before it did"
+    assert scene.history.abandoned == ("the supervisor ended before it did", [])
     assert (last.id, last.outcome, last.exception) == (ids(1)[0], "failed", "ValueError: no")
     assert (last.traceback, last.log_tail) == (None, [])
 
 
-def test_a_start_without_a_database_goes_on(caplog):
-    """Jobs run; how they ended the last time is not known."""
-    scene = Scene()
+def test_what_could_not_be_loaded_at_the_start_can_be_later():
+    """Runs that were begun or have ended meanwhile are not those of the supervisor before."""
+    scene = Scene(run_view(1, "reports.other", outcome="failed"), run_view(2, outcome="failed"))
     scene.history.error = StoreUnavailableError("locked")
-    asyncio.run(scene.records.load())
+    with pytest.raises(StoreUnavailableError):
+        asyncio.run(scene.records.load())
     assert scene.records.last("reports.cleanup") is None
-    assert "locked" in caplog.text
+    scene.has(request(3), outcome="succeeded")
+    scene.has(request(4))
+    scene.history.error = None
+    asyncio.run(scene.records.load())
+    assert scene.history.abandoned == ("the supervisor ended before it did", ids(3, 4))
+    assert [scene.records.last(f"reports.{name}").id for name in ("other", "cleanup")] == ids(1, 3)
 
 
 def test_lists_join_memory_and_database():
@@ -73,13 +79,20 @@ def test_lists_join_memory_and_database():
     assert scene.newest(limit=-1) == []
 
 
-def test_a_list_needs_the_database():
-    """Half of a history would pass for all of it."""
-    scene = Scene()
-    scene.has(request(1))
+def test_without_the_database_a_list_has_what_memory_knows_and_says_so():
+    """Half of a history must not pass for all of it; and nothing is no history at all."""
+    last = [run_view(1, outcome="failed", finished=2.0), run_view(2, "reports.other", outcome="failed", finished=3.0)]
+    scene = Scene(*last, kept_runs=1)
+    asyncio.run(scene.records.load())
+    scene.has(request(3, job("new")), outcome="succeeded")
+    scene.has(request(4))
     scene.history.error = StoreUnavailableError("locked")
+    views = asyncio.run(scene.records.newest(None, 100))
+    assert [(view.id, view.from_memory) for view in views] == [(run, True) for run in ids(4, 3, 2, 1)]
+    assert scene.newest("reports.other") == ids(2)
+    assert scene.newest(limit=1) == ids(4)
     with pytest.raises(StoreUnavailableError):
-        scene.newest()
+        scene.newest("reports.unknown")
 
 
 def test_a_list_fits_into_one_answer():

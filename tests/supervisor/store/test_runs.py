@@ -132,6 +132,14 @@ def test_runs_of_a_supervisor_that_died_are_crashed(opened, clock):
     assert run(store.runs.abandon("again")) == 0
 
 
+def test_runs_that_go_on_are_not_abandoned(opened):
+    """The database may not have been there at the start, and those of the supervisor before be closed only later."""
+    store, run = opened
+    put(opened, *(replace(STARTED, id=number) for number in "123"))
+    assert run(store.runs.abandon("the supervisor died", ["1", "3", "4"])) == 1
+    assert {view.id: view.outcome for view in run(store.runs.runs())} == {"1": None, "2": "crashed", "3": None}
+
+
 def test_the_oldest_runs_of_a_job_beyond_the_limit_go(opened):
     """A job that runs every second must not fill the disk, and leaves the runs of the others alone."""
     put(opened, ended(1, job="rare"))
