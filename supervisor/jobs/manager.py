@@ -179,7 +179,9 @@ class TaskManager:
 
     async def _work(self) -> None:
         while True:
-            await self._wake.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY if self._in_trouble else None):
+                    await self._wake.wait()
             self._wake.clear()
             # What fires while these are stored has its own next moment to be stored first.
             count = len(self._fired)
@@ -283,7 +285,10 @@ class TaskManager:
 
     async def _set_paused(self, job: str, actor: str, *, paused: bool) -> JobView:
         self._named(job)
-        await self._rows.set_paused(job, paused=paused)
+        try:
+            await self._rows.set_paused(job, paused=paused)
+        finally:
+            self._wake.set()  # whatever is to be stored after it, or in its place
         logger.info("Job %s is %s (%s)", job, "paused" if paused else "resumed", actor)
         spec = self._named(job)  # it may have been withdrawn meanwhile; the pause is stored for when it comes back
         if self._scheduler.entries[job].paused is not paused:

@@ -55,12 +55,16 @@ class JobRows:
         """Return after the commit. When a paused job is due next is decided anew as soon as it goes on.
 
         Raises:
-            StoreError: it is not stored, and nothing has changed.
+            StoreError: nothing has changed. What the database may have stored all the same, ``save`` puts right.
         """
         async with self._lock:
             if self._rows[job].paused is paused:
                 return
-            await self._repository.save([replace(self._rows[job], paused=paused, next_run=None)])
+            try:
+                await self._repository.save([replace(self._rows[job], paused=paused, next_run=None)])
+            except BaseException:  # a connection lost during COMMIT, or a cancelled call, may have been written
+                self._unsaved.add(job)
+                raise
             self._rows[job] = replace(self._rows[job], paused=paused, next_run=None)
 
     async def save(self, patience: float) -> None:

@@ -475,6 +475,26 @@ def test_a_pause_that_cannot_be_stored_is_none(play):
     play(scenario)
 
 
+def test_a_pause_whose_commit_is_unclear_is_none_as_soon_as_the_database_is_back(play, monkeypatch):
+    """It may have been stored, and the job be paused after the next start, though the one who asked was refused."""
+    monkeypatch.setattr(module, "RETRY", 0.01)
+
+    async def scenario(scene):
+        scene.declares(job())
+        await until(lambda: scene.store.jobs.rows, "it is stored")
+        scene.store.jobs.lost_commit = StoreUnavailableError("connection lost")
+        with pytest.raises(StoreUnavailableError):
+            await scene.manager.pause(CLEANUP, "operator")
+        assert scene.store.jobs.rows[CLEANUP].paused
+        scene.store.jobs.lost_commit, scene.store.jobs.error = None, StoreUnavailableError("away")
+        await asyncio.sleep(0.05)
+        scene.store.jobs.error = None
+        await until(lambda: scene.store.jobs.rows[CLEANUP] == row(next_run=DUE), "it is not paused there either")
+        assert (await scene.manager.show_job(CLEANUP)).state == "scheduled"
+
+    play(scenario)
+
+
 def test_resuming_what_is_not_paused_changes_nothing(play):
     """Its next moment stays stored."""
 
