@@ -68,9 +68,9 @@ class TaskPreparation:
                 raise _invalid(message, "let it be the same in every environment")
         return PreparedTask(build, description, self._jobs(name, description.jobs))
 
-    def forget_others(self, task: str, keep: Sequence[PreparedTask]) -> None:
-        """Remove the copies of a task that none of ``keep`` is made from. Writes files and blocks."""
-        self._copies.prune(task, {prepared.build.copy.hash for prepared in keep})
+    def forget_others(self, task: str, keep: set[str]) -> None:
+        """Remove the copies of a task but for the hashes ``keep``. Writes files and blocks."""
+        self._copies.prune(task, keep)
 
     def _plugin_of(self, module_dir: str) -> str | None:
         configuration = self._live.current

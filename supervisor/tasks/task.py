@@ -218,12 +218,13 @@ class Task:
             self._services.changed()
 
     async def _accept(self, prepared: PreparedTask) -> None:
-        before, self.prepared = self.prepared, prepared
+        self.prepared = prepared
         self._service.use(prepared.build)
         problems = self._services.jobs.declare(self, prepared.jobs)
         self._error = PluginError(Phase.MANIFEST.value, "JobRefused", "; ".join(problems)) if problems else None
-        # A run that has just been started may not have read the copy before yet.
-        keep = [prepared, before] if before else [prepared]
+        # A run may go on for longer than versions come and go, and read its copy late: for a traceback, in a fork.
+        in_use = {child.spec.generation for child in self._services.tree.children if child.spec.name == self.name}
+        keep = in_use | {prepared.build.copy.hash}
         await asyncio.to_thread(self._services.preparation.forget_others, self.name, keep)
 
     async def _follow(self, before: PreparedTask | None, cause: Cause, actor: str) -> None:

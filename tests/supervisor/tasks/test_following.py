@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from supervisor import folder_watch
+from supervisor.child import Child
 from supervisor.errors import ConflictError, UnknownNameError
 from supervisor.schedule.job_spec import JobKind
 from tests.fakes.task_scene import FAILS, JOB, RETURNS, WAITS, WITH_JOB
@@ -285,6 +286,32 @@ def test_without_autoreload_a_change_waits_for_an_order(run):
         await until(lambda: at.causes("two") == ["reload"], "it is replaced", DEADLINE)
 
     run(scenario, tasks={"one": {"autoreload": False}, "two": {"autoreload": False}})
+
+
+def test_the_copy_that_a_process_was_started_from_is_kept_while_it_runs(run):
+    """However many versions came after it; a run may take days."""
+
+    async def scenario(at):
+        def copies():
+            return {path.name for path in (at.table.folder.task_copies / "edited").iterdir()}
+
+        at.write("edited", WITH_JOB, JOB)
+        await at.discover()
+        task = await at.reaches("edited", "idle")
+        (job,) = at.jobs.declared["edited"]
+        child = Child(task.run_process(job, "r1").spec, None, at.table.around)
+        at.table.tree.add(child)
+        first = task.prepared.build.copy.hash
+        for version in "234":
+            at.write("edited", WITH_JOB, JOB, version=version)
+            await at.manager.reload_all("operator")
+        assert copies() == {first, task.prepared.build.copy.hash}
+        at.table.tree._children.pop(child.spec.id)
+        at.write("edited", WITH_JOB, JOB, version="5")
+        await at.manager.reload_all("operator")
+        assert copies() == {task.prepared.build.copy.hash}
+
+    run(scenario)
 
 
 def test_an_order_ends_the_service_of_a_module_that_has_none_any_more(run):
