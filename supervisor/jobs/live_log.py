@@ -18,9 +18,10 @@ _LINE_COST = 64
 class LiveLog:
     """The last lines of one run, numbered from 0."""
 
-    def __init__(self, size_limit: int = SIZE_LIMIT) -> None:
+    def __init__(self, size_limit: float = SIZE_LIMIT, first: int = 0) -> None:
+        """``first``: the number of the first line that comes; those before are not kept any more."""
         self._lines: deque[str] = deque()
-        self._first = 0
+        self._first = first
         self._size = 0
         self._size_limit = size_limit
         self._closed = False

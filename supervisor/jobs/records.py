@@ -5,6 +5,7 @@ bounded by what runs wrote, and holds every run that has not ended.
 """
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ KEPT_RUNS = 256
 """Runs kept in memory after their end."""
 KEPT_SIZE = 4 * 1024 * 1024
 """Characters that they may have written, all together."""
+KEPT_COUNTS = 10_000
+"""Runs of which it is known how many lines they wrote, beyond those: who follows one goes by that numbering."""
 
 ABANDONED = "the supervisor ended before it did"
 
@@ -69,6 +72,8 @@ class RunRecords:
         self._known: dict[str, KnownRun] = {}
         self._ended: deque[KnownRun] = deque()
         self._ended_size = 0
+        self._counts: dict[str, int] = {}
+        """Lines that those wrote which were kept before."""
         self._last: dict[str, RunView] = {}
 
     async def load(self) -> None:
@@ -111,9 +116,14 @@ class RunRecords:
         self._ended.append(known)
         self._ended_size += known.size
         while len(self._ended) > self._kept_runs or (self._ended_size > self._kept_size and len(self._ended) > 1):
-            oldest = self._ended.popleft()
-            self._ended_size -= oldest.size
-            del self._known[oldest.request.id]
+            self._forget(self._ended.popleft())
+
+    def _forget(self, oldest: KnownRun) -> None:
+        self._ended_size -= oldest.size
+        del self._known[oldest.request.id]
+        self._counts[oldest.request.id] = oldest.log.next
+        if len(self._counts) > KEPT_COUNTS:
+            del self._counts[next(iter(self._counts))]
 
     # --- what is asked ---
 
@@ -166,7 +176,14 @@ class RunRecords:
         known = self._known.get(run)
         if known is None:
             view = await self._history.run(run)
-            return RunLog(view, view.log_tail[max(0, after) :], max(after, len(view.log_tail)))
+            return RunLog(view, *self._tail_of(view).read(after))
         await known.log.wait(after, min(wait, LONGEST_WAIT))
         lines, following = known.log.read(after)
         return RunLog(known.end or brief(known.view), lines, following)
+
+    def _tail_of(self, view: RunView) -> LiveLog:
+        """The lines on record, numbered as they were when they were written, where that is still known."""
+        tail = view.log_tail
+        log = LiveLog(math.inf, first=max(0, self._counts.get(view.id, 0) - len(tail)))
+        log.append(tail)
+        return log

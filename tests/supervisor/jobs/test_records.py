@@ -6,6 +6,7 @@ import pytest
 
 from plugin_runtime.task_protocol import Outcome
 from supervisor.errors import StoreUnavailableError, UnknownNameError
+from supervisor.jobs import records as module
 from supervisor.jobs.records import RunRecords
 from supervisor.jobs.view import unbegun_view
 from tests.fakes.jobs import FakeRunHistory, job, request, run_view
@@ -159,6 +160,28 @@ def test_who_follows_waits_for_a_run_that_has_not_begun():
 
     answer = asyncio.run(main())
     assert (answer.lines, answer.run.outcome) == ([], "skipped")
+
+
+@pytest.mark.parametrize(
+    ("after", "lines", "following"),
+    [(0, ["[3 lines left out]", "d", "e"], 5), (4, ["e"], 5), (5, [], 5)],
+)
+def test_who_follows_is_not_shown_lines_twice_nor_denied_any_when_memory_lets_a_run_go(after, lines, following):
+    """What is on record are the last lines, and they keep the numbers that they had."""
+    scene = Scene(run_view(1, outcome="succeeded", log_tail=["d", "e"]), kept_runs=1)
+    scene.has(request(1), *"abcde", outcome="succeeded", log_tail=["d", "e"])
+    scene.has(request(2), outcome="succeeded")
+    answer = scene.follow(ids(1)[0], after)
+    assert (answer.lines, answer.next, answer.run.outcome) == (lines, following, "succeeded")
+
+
+def test_only_so_many_numberings_are_remembered(monkeypatch):
+    """Memory is bounded, however many runs there are."""
+    monkeypatch.setattr(module, "KEPT_COUNTS", 2)
+    scene = Scene(kept_runs=0)
+    for number in range(1, 5):
+        scene.has(request(number), "a", outcome="succeeded")
+    assert list(scene.records._counts) == ids(3, 4)
 
 
 @pytest.mark.parametrize(("after", "lines", "following"), [(0, ["a", "b"], 2), (1, ["b"], 2), (40, [], 40)])
