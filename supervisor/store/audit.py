@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from supervisor.store.database import Database
 from supervisor.store.insert import insert_new
 from supervisor.store.models import Audit
+from supervisor.store.rows import view_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,4 @@ def write_audit(session: Session, *, entries: Sequence[AuditEntry], keep: int) -
 
 def _entries(session: Session, *, limit: int) -> list[AuditEntry]:
     query = select(Audit).order_by(Audit.sequence.desc()).limit(limit)
-    return [
-        AuditEntry(**{name: getattr(row, name) for name in AuditEntry.__dataclass_fields__})
-        for row in session.scalars(query)
-    ]
+    return [view_of(AuditEntry, row) for row in session.scalars(query)]

@@ -11,6 +11,7 @@ from plugin_runtime.views import ExitView
 from supervisor.store.database import Database
 from supervisor.store.insert import insert_new
 from supervisor.store.models import Exit
+from supervisor.store.rows import view_of
 
 _ONLY_BY_KIND = (Kind.TEMPLATE.value, Kind.INSTALLER.value, Kind.VALIDATOR.value)
 """Our own machinery: asked about a plugin's exits, nobody means these."""
@@ -48,8 +49,4 @@ def _exits(session: Session, *, name: str | None, limit: int, kind: str | None) 
     query = select(Exit).where(wanted).order_by(Exit.sequence.desc()).limit(limit)
     if name is not None:
         query = query.where(Exit.name == name)
-    return [_view(row) for row in session.scalars(query)]
-
-
-def _view(row: Exit) -> ExitView:
-    return ExitView(**{name: getattr(row, name) for name in ExitView.__dataclass_fields__})
+    return [view_of(ExitView, row) for row in session.scalars(query)]

@@ -1,20 +1,17 @@
 """Records of jobs: what the operator wants of them, and when each is due next."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from supervisor.clock import Clock
 from supervisor.store.database import Database
 from supervisor.store.insert import upsert
 from supervisor.store.models import Job
-
-_CHUNK = 500
-"""Ids in one statement: old builds of SQLite take 999 parameters."""
+from supervisor.store.rows import all_views
 
 
 @dataclass(frozen=True)
@@ -49,25 +46,11 @@ class JobRepository:
         work = partial(_save, rows=rows, now=self._clock.time())
         await self._database.write("store jobs", work, patience=patience)
 
-    async def remove(self, ids: Collection[str]) -> None:
-        """Forget jobs; ids that are not known are ignored."""
-        await self._database.write("forget jobs", partial(_remove, ids=sorted(ids)))
-
 
 def _all(session: Session) -> list[JobRow]:
-    # Sorted here, not by the database: PostgreSQL sorts by the collation of its installation.
-    return sorted(map(_row, session.scalars(select(Job))), key=lambda row: row.id)
+    return all_views(session, Job, JobRow, by="id")
 
 
 def _save(session: Session, *, rows: Sequence[JobRow], now: float) -> None:
     latest = {row.id: vars(row) | {"update_time": now} for row in rows}
     upsert(session, Job, list(latest.values()), key=Job.id)
-
-
-def _remove(session: Session, *, ids: Sequence[str]) -> None:
-    for start in range(0, len(ids), _CHUNK):
-        session.execute(delete(Job).where(Job.id.in_(ids[start : start + _CHUNK])))
-
-
-def _row(job: Job) -> JobRow:
-    return JobRow(**{name: getattr(job, name) for name in JobRow.__dataclass_fields__})

@@ -12,6 +12,7 @@ from supervisor.clock import Clock
 from supervisor.errors import ConflictError, UnknownNameError
 from supervisor.store.database import Database
 from supervisor.store.models import Plugin
+from supervisor.store.rows import all_views, assign, view_of
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Repository:
 
     async def get(self, name: str) -> PluginRow:
         """Raise UnknownNameError."""
-        return await self._database.read("get the plugin", lambda session: _row(_find(session, name)))
+        return await self._database.read("get the plugin", lambda session: view_of(PluginRow, _find(session, name)))
 
     async def get_all(self) -> list[PluginRow]:
         """Sorted by name."""
@@ -101,10 +102,6 @@ class Repository:
 
     async def get_all_not_active(self) -> list[PluginRow]:
         return [row for row in await self.get_all() if not row.active]
-
-
-def _row(plugin: Plugin) -> PluginRow:
-    return PluginRow(**{name: getattr(plugin, name) for name in PluginRow.__dataclass_fields__})
 
 
 def _select(session: Session, name: str) -> Plugin | None:
@@ -119,8 +116,7 @@ def _find(session: Session, name: str) -> Plugin:
 
 
 def _all(session: Session) -> list[PluginRow]:
-    # Sorted here, not by the database: PostgreSQL sorts by the collation of its installation.
-    return sorted(map(_row, session.scalars(select(Plugin))), key=lambda row: row.name)
+    return all_views(session, Plugin, PluginRow, by="name")
 
 
 def _add(session: Session, *, facts: PluginFacts, active: bool, now: float) -> PluginRow:
@@ -129,7 +125,7 @@ def _add(session: Session, *, facts: PluginFacts, active: bool, now: float) -> P
     plugin = Plugin(id=str(uuid.uuid4()), add_time=now, update_time=now, active=active, **vars(facts))
     session.add(plugin)
     session.flush()
-    return _row(plugin)
+    return view_of(PluginRow, plugin)
 
 
 def _register(session: Session, *, facts: PluginFacts, now: float) -> PluginRow:
@@ -140,16 +136,13 @@ def _register(session: Session, *, facts: PluginFacts, now: float) -> PluginRow:
 
 def _update(session: Session, *, name: str, values: Mapping[str, object], now: float) -> PluginRow:
     plugin = _find(session, name)
-    changed = {key: value for key, value in values.items() if getattr(plugin, key) != value}
-    for key, value in changed.items():
-        setattr(plugin, key, value)
-    if changed:
+    if assign(plugin, values):
         plugin.update_time = now
     session.flush()
-    return _row(plugin)
+    return view_of(PluginRow, plugin)
 
 
 def _delete(session: Session, *, name: str) -> PluginRow:
     plugin = _find(session, name)
     session.delete(plugin)
-    return _row(plugin)
+    return view_of(PluginRow, plugin)

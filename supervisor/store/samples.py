@@ -10,6 +10,7 @@ from plugin_runtime.views import ResourceView
 from supervisor.store.database import Database
 from supervisor.store.insert import insert_new
 from supervisor.store.models import Sample
+from supervisor.store.rows import view_of
 
 
 class SampleLog:
@@ -34,7 +35,4 @@ def write_samples(session: Session, *, samples: Sequence[ResourceView], max_age:
 
 def _history(session: Session, *, instance: str, since: float, until: float) -> list[ResourceView]:
     query = select(Sample).where(Sample.id == instance, Sample.sampled.between(since, until)).order_by(Sample.sampled)
-    return [
-        ResourceView(**{name: getattr(row, name) for name in ResourceView.__dataclass_fields__})
-        for row in session.scalars(query)
-    ]
+    return [view_of(ResourceView, row) for row in session.scalars(query)]

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from supervisor.errors import UnknownNameError
 from supervisor.store.database import Database
 from supervisor.store.models import Task
+from supervisor.store.rows import all_views, assign, view_of
 
 
 @dataclass(frozen=True)
@@ -58,37 +58,17 @@ class TaskRepository:
         """Enable or disable, also a task whose module could never be read: it gets a record that says no more."""
         return await self._database.write("set the task's status", partial(_status, module=module, enabled=enabled))
 
-    async def delete(self, module: str) -> TaskRow:
-        """Forget a task and return what was known. Raise UnknownNameError."""
-        return await self._database.write("delete the task", partial(_delete, module=module))
-
-    async def get(self, module: str) -> TaskRow:
-        """Raise UnknownNameError."""
-        return await self._database.read("get the task", lambda session: _row(_find(session, module)))
-
     async def get_all(self) -> list[TaskRow]:
         """Sorted by module."""
         return await self._database.read("list the tasks", _all)
-
-
-def _row(task: Task) -> TaskRow:
-    return TaskRow(**{name: getattr(task, name) for name in TaskRow.__dataclass_fields__})
 
 
 def _select(session: Session, module: str) -> Task | None:
     return session.scalars(select(Task).where(Task.module == module)).one_or_none()
 
 
-def _find(session: Session, module: str) -> Task:
-    task = _select(session, module)
-    if task is None:
-        raise UnknownNameError("task", module, list(session.scalars(select(Task.module))))
-    return task
-
-
 def _all(session: Session) -> list[TaskRow]:
-    # Sorted here, not by the database: PostgreSQL sorts by the collation of its installation.
-    return sorted(map(_row, session.scalars(select(Task))), key=lambda row: row.module)
+    return all_views(session, Task, TaskRow, by="module")
 
 
 def _register(session: Session, *, facts: TaskFacts) -> TaskRow:
@@ -110,17 +90,10 @@ def _add(session: Session, facts: TaskFacts, *, enabled: bool) -> TaskRow:
     task = Task(id=str(uuid.uuid4()), status=enabled, **vars(facts))
     session.add(task)
     session.flush()
-    return _row(task)
+    return view_of(TaskRow, task)
 
 
 def _update(session: Session, task: Task, values: Mapping[str, object]) -> TaskRow:
-    for key, value in values.items():
-        setattr(task, key, value)
+    assign(task, values)
     session.flush()
-    return _row(task)
-
-
-def _delete(session: Session, *, module: str) -> TaskRow:
-    task = _find(session, module)
-    session.delete(task)
-    return _row(task)
+    return view_of(TaskRow, task)

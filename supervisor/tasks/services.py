@@ -76,11 +76,6 @@ class ServiceManager:
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
 
-    async def settled(self) -> None:
-        """Wait until nothing is being done with any task any more."""
-        while works := [*self._works, *self._leaving.values()]:
-            await asyncio.gather(*works, return_exceptions=True)
-
     # --- the directory ---
 
     async def look(self) -> None:

@@ -227,6 +227,11 @@ class TaskScene:
         await until(reached, f"{name} is {' or '.join(states)}: {self.manager.states}", DEADLINE)
         return self.manager.named(name)
 
+    async def settled(self):
+        """Nothing is being done with any task any more."""
+        while works := [*self.manager._works, *self.manager._leaving.values()]:
+            await asyncio.gather(*works, return_exceptions=True)
+
     def causes(self, name):
         """Of the deaths of its service."""
         return [record.cause for record in self.exits if record.instance == name]

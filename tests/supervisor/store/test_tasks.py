@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from supervisor.errors import UnknownNameError
 from supervisor.store.tasks import TaskFacts
 
 REPORTS = TaskFacts(
@@ -22,7 +21,7 @@ def test_a_registered_task_is_found_with_all_its_fields_and_is_enabled(opened):
     """Dropping a file is enough to have it run; everything the founding document stored is stored."""
     tasks, run = opened
     registered = run(tasks.register(REPORTS))
-    assert run(tasks.get("reports")) == registered
+    assert run(tasks.get_all()) == [registered]
     assert {name: value for name, value in vars(registered).items() if name not in {"id", "status"}} == vars(REPORTS)
     assert registered.status is True
     assert len(registered.id) == 36
@@ -56,28 +55,10 @@ def test_tasks_are_listed_by_module(opened):
     assert [row.module for row in run(tasks.get_all())] == ["C", "a", "b"]
 
 
-def test_delete_forgets_and_returns_what_was_known(opened):
-    """Its name is free afterwards."""
-    tasks, run = opened
-    registered = run(tasks.register(REPORTS))
-    assert run(tasks.delete("reports")) == registered
-    assert run(tasks.get_all()) == []
-    assert run(tasks.register(REPORTS)).id != registered.id
-
-
-def test_an_unknown_module_is_an_error_that_says_what_is_known(opened):
-    """404 with a hint."""
-    tasks, run = opened
-    run(tasks.register(REPORTS))
-    for operation in (tasks.get("report"), tasks.delete("report")):
-        with pytest.raises(UnknownNameError, match="no task named 'report'; known: reports"):
-            run(operation)
-
-
 def test_text_of_any_length_and_origin_is_stored(opened):
     """Modules are foreign code: no short-string cuts, and what a database cannot hold is replaced, never refused."""
     tasks, run = opened
     long = "ü" * 100_000
     run(tasks.register(replace(REPORTS, description=long, author="NUL\0 and \udc80", meta_file={"k\udc80": "\udc80"})))
-    row = run(tasks.get("reports"))
+    (row,) = run(tasks.get_all())
     assert (row.description, row.author, row.meta_file) == (long, "NUL\ufffd and ?", {"k?": "?"})

@@ -84,7 +84,7 @@ def test_stop_does_not_wait_for_an_installer(run):
         view = await at.manager.stop("slow", "operator")
         assert view.state == "disabled"
         gate.set()
-        await at.manager.settled()
+        await at.settled()
         assert (at.state("slow"), at.table.tree.children) == ("disabled", [])
 
     run(scenario)
@@ -121,7 +121,7 @@ def test_start_leaves_a_running_one_alone(run):
         await at.reaches("steady", "running")
         first = at.pid("steady")
         await at.manager.start("steady", "operator")
-        await at.manager.settled()
+        await at.settled()
         assert (at.pid("steady"), at.causes("steady")) == (first, [])
 
     run(scenario)
@@ -231,7 +231,7 @@ def test_the_database_may_be_away(run, caplog):
         at.write("steady")
         await at.discover()
         await at.reaches("steady", "running")
-        await at.manager.settled()
+        await at.settled()
         assert (await at.view("steady")).id == ""
 
     run(scenario)
