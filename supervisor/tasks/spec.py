@@ -6,11 +6,10 @@ from typing import Any
 
 from plugin_runtime.protocol import Kind
 from plugin_runtime.task_protocol import TaskPurpose, TaskSettings
-from plugin_runtime.wire import to_wire
 from supervisor.config.configuration import Configuration
 from supervisor.config.policies import limits, liveness_policy, task_restart_policy, timeouts
-from supervisor.jobs.host import RunProcess
-from supervisor.jobs.plugin_host import TASK_PROGRAM
+from supervisor.jobs import host
+from supervisor.jobs.host import TASK_PROGRAM, RunProcess, task_settings
 from supervisor.schedule.job_spec import JobSpec
 from supervisor.spec import ChildSpec, RestartPolicy, RestartWhen
 from supervisor.tasks.ground import Ground
@@ -36,17 +35,13 @@ class TaskBuild:
         return (str(self.ground.environment.python), "-I", "-u", "-X", "utf8", str(BOOTSTRAP), TASK_PROGRAM)
 
     def settings(self, purpose: TaskPurpose, adopt_grace: float, job: str = "", run: str = "") -> TaskSettings:
-        plugin = self.ground.plugin
-        return TaskSettings(
-            owner=self.name,
-            purpose=purpose.value,
-            working_directory=str(self.working_directory),
+        return task_settings(
+            self.name,
+            purpose,
+            self.working_directory,
+            self.ground.plugin,
             module_file=str(self.module),
             module_copy=str(self.copy.path),
-            plugin=plugin.name if plugin else "",
-            plugin_folder=str(plugin.folder) if plugin else "",
-            plugin_source=str(plugin.generation.source) if plugin else "",
-            plugin_contract=plugin.manifest.contract if plugin else "",
             job=job,
             run=run,
             adopt_grace=adopt_grace,
@@ -95,19 +90,14 @@ def service_restart_policy(task: str, configuration: Configuration) -> RestartPo
 
 def run_process(build: TaskBuild, configuration: Configuration, job: JobSpec, run: str) -> RunProcess:
     """Run ``run`` of a job, in a process of its own."""
-    keys = configuration.task_keys(build.name)
-    spec = _spec(
-        build,
-        f"{job.id}.{run}",
-        Kind.JOB,
-        restart=RestartPolicy(when=RestartWhen.NEVER),
-        timeouts=timeouts(keys),
-        # A function may keep its thread busy for as long as it likes; the job's timeout is what limits it.
-        liveness=None,
-        limits=limits(keys),
+    return host.run_process(
+        job,
+        build.settings(TaskPurpose.RUN, configuration.supervisor.adopt_grace, job.name, run),
+        command=build.command,
+        environment=build.ground.variables,
+        generation=build.copy.hash,
+        keys=configuration.task_keys(build.name),
     )
-    settings = build.settings(TaskPurpose.RUN, configuration.supervisor.adopt_grace, job.name, run)
-    return RunProcess(spec, to_wire(settings))
 
 
 def _spec(build: TaskBuild, id_: str, kind: Kind, **policies: Any) -> ChildSpec:
