@@ -53,7 +53,7 @@ class Runner:
         self._starts = starts
         self._soon = soon
         self._books = Books()
-        self._admission = Admission(starts)
+        self._admission: Admission[RunRequest] = Admission(starts)
         self._active: dict[str, ActiveRun] = {}
         self._numbers = count(1)
         self._pumping = False
@@ -160,7 +160,8 @@ class Runner:
         if request.job.shared:
             self._begin(request)
         else:
-            self._admission.enter(request)
+            # Its number and not its arrival here: it may have waited for the end of another run before.
+            self._admission.enter(request.id, request.number, request)
             self._wake()
 
     def _wake(self) -> None:
