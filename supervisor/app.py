@@ -3,17 +3,15 @@
 import asyncio
 import logging
 import os
-import signal
 import socket
-import sys
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from plugin_runtime.protocol import Cause, ExitCode, Health, Kind, State
 from plugin_runtime.views import ExitView, ResourceView
+from supervisor.announcement import announce, withdraw
 from supervisor.changes import Changes
-from supervisor.child import Child, Surroundings
-from supervisor.child_events import StartRequested
+from supervisor.child import Surroundings
 from supervisor.clock import Clock, SystemClock
 from supervisor.command import CommandServer
 from supervisor.config.configuration import Configuration
@@ -24,7 +22,7 @@ from supervisor.environments.builder import Builder
 from supervisor.environments.installer import Installer
 from supervisor.environments.package_index import PackageIndex
 from supervisor.environments.runtime import Runtime
-from supervisor.errors import StoreError, XcoreError
+from supervisor.errors import StoreError
 from supervisor.folder_lock import FolderLock
 from supervisor.folder_watch import FolderWatch
 from supervisor.gateway_spec import gateway_settings, gateway_spec
@@ -44,9 +42,10 @@ from supervisor.programs import Programs
 from supervisor.reaper import Reaper, become_subreaper
 from supervisor.reconfiguration import Reconfiguration
 from supervisor.resources import OURSELVES, Resources
-from supervisor.run_folder import announce, empty_run_folder, make_state_folder
+from supervisor.run_folder import empty_run_folder, make_state_folder
 from supervisor.sampler import Sampler
 from supervisor.scheduler import machine_zone
+from supervisor.signals import signals_followed
 from supervisor.state_folder import StateFolder
 from supervisor.store.audit import AuditEntry
 from supervisor.store.engine import database_url, sqlite_url
@@ -151,7 +150,6 @@ class Supervisor:
         self._stop_requested = asyncio.Event()
         self._draining = False
         self._refresh: asyncio.Handle | None = None
-        self._reloads: set[asyncio.Task[None]] = set()
         self._gateways = Gateways(
             lambda: gateway_settings(self._configuration, self._door, self._url),
             self._operations.perform,
@@ -172,56 +170,30 @@ class Supervisor:
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Begin to run; ``stack`` ends what was begun, in reverse order, also when a later step fails."""
-        self._watch_signals(stack)
-        self._store = await self._open_store()
-        stack.push_async_callback(self._store.close)
+        stack.callback(self._reconfiguration.close)
+        stack.enter_context(signals_followed(stop=self._request_stop, reload=self._reconfiguration.reload_soon))
+        await self._open_store(stack)
         logs = LogFiles(self._folder.logs)
         self._around = await make_surroundings(self._folder, logs, self._clock, stack)
         await self._open_door(stack)
         resources = self._make_resources(stack)
-        self._jobs = TaskManager(self._store, self._around, self._tree, self._record_exit)
-        validator = Validator(self._tree, self._around, self._record_exit, VALIDATORS)
-        programs = Programs(self._around.reaper, self._folder, self._record_exit)
-        workshop = make_workshop(self._configuration, self._folder, programs, validator)
-        self._plugins = self._make_plugins(workshop.preparation, logs, resources)
-        self._tasks = self._make_tasks(workshop, logs, resources)
-        self._jobs.begin_reload = self._tasks.reload_all
-        stack.push_async_callback(self._gateways.close)
-        stack.push_async_callback(self._tree.stop_all, Cause.SHUTDOWN, "supervisor")
-        stack.push_async_callback(self._plugins.close)
-        stack.push_async_callback(self._tasks.close)
-        await self._jobs.start()
-        stack.push_async_callback(self._jobs.close)
-        stack.callback(self._begin_draining)
-        tokens = Tokens(self._store.tokens, self._store.audit, self._gateways, self._clock, self._folder.admin_token)
-        await tokens.start()
-        self._system = System(
-            self._tree,
-            self._plugins,
-            self._tasks,
-            resources,
-            self._store.exits,
-            self._clock,
-            self._folder,
-            self._health,
-        )
-        self._system.request_stop = self._request_stop
-        census = ThreadCensus(self._tree, self._clock)
-        for part in (self._system, self._plugins, self._tasks, self._jobs, self._reconfiguration, census, tokens):
-            self._operations.register(part.operations, audited=AUDITED & part.operations.keys())
+        self._make_supervised(logs, resources)
+        await self._start_supervised(stack)
+        await self._make_operations(resources)
         await self._open_command_socket(stack)
         self._tree.start()
         stack.callback(self._tree.close)
 
-    async def _open_store(self) -> Store:
+    async def _open_store(self, stack: AsyncExitStack) -> None:
         url = self._configuration.data_url
-        return await Store.open(
+        self._store = await Store.open(
             sqlite_url(self._folder.database)
             if url is None
             else database_url(url, relative_to=self._configuration.folder),
             clock=self._clock,
             on_health=self._database_health_changed,
         )
+        stack.push_async_callback(self._store.close)
 
     async def _open_door(self, stack: AsyncExitStack) -> None:
         # A dead supervisor's processes ask at the control socket, are refused, and end; their gateways leave the port.
@@ -247,6 +219,45 @@ class Supervisor:
 
     def _sample_interval(self) -> float:
         return self._live.current.supervisor.sample_interval
+
+    def _make_supervised(self, logs: LogFiles, resources: Resources) -> None:
+        """Jobs, plugins and tasks, and what they need."""
+        self._jobs = TaskManager(self._store, self._around, self._tree, self._record_exit)
+        validator = Validator(self._tree, self._around, self._record_exit, VALIDATORS)
+        programs = Programs(self._around.reaper, self._folder, self._record_exit)
+        workshop = make_workshop(self._configuration, self._folder, programs, validator)
+        self._plugins = self._make_plugins(workshop.preparation, logs, resources)
+        self._tasks = self._make_tasks(workshop, logs, resources)
+        self._jobs.begin_reload = self._tasks.reload_all
+
+    async def _start_supervised(self, stack: AsyncExitStack) -> None:
+        """Arrange how everything ends: the door and the schedule first, then who starts processes, then these."""
+        stack.push_async_callback(self._gateways.close)
+        stack.push_async_callback(self._tree.stop_all, Cause.SHUTDOWN, "supervisor")
+        stack.push_async_callback(self._plugins.close)
+        stack.push_async_callback(self._tasks.close)
+        await self._jobs.start()
+        stack.push_async_callback(self._jobs.close)
+        stack.callback(self._begin_draining)
+
+    async def _make_operations(self, resources: Resources) -> None:
+        """All that can be asked for."""
+        tokens = Tokens(self._store.tokens, self._store.audit, self._gateways, self._clock, self._folder.admin_token)
+        await tokens.start()
+        self._system = System(
+            self._tree,
+            self._plugins,
+            self._tasks,
+            resources,
+            self._store.exits,
+            self._clock,
+            self._folder,
+            self._health,
+        )
+        self._system.request_stop = self._request_stop
+        census = ThreadCensus(self._tree, self._clock)
+        for part in (self._system, self._plugins, self._tasks, self._jobs, self._reconfiguration, census, tokens):
+            self._operations.register(part.operations, audited=AUDITED & part.operations.keys())
 
     def _make_plugins(self, preparation: Preparation, logs: LogFiles, resources: Resources) -> Plugins:
         services = PluginServices(
@@ -297,43 +308,27 @@ class Supervisor:
         try:
             await asyncio.wait([stopped, opened], return_when=asyncio.FIRST_COMPLETED)
             if opened.done():
-                self._announce()
+                self._system.url = self._url
+                announce(self._folder, self._url)
             await asyncio.wait([stopped, settled], return_when=asyncio.FIRST_COMPLETED)
             if settled.done():
                 logger.info("%s", self._summary())
             await stopped
         finally:
-            self._folder.gateway_file.unlink(missing_ok=True)
+            withdraw(self._folder)
             for task in (stopped, opened, settled):
                 task.cancel()
 
     def _start_gateways(self) -> None:
-        for number in range(1, self._configuration.gateway.processes + 1):
-            child = Child(gateway_spec(self._configuration, number, self._door), self._gateways, self._around)
-            self._tree.add(child)
-            child.post(StartRequested("supervisor"))
+        numbers = range(1, self._configuration.gateway.processes + 1)
+        specs = [gateway_spec(self._configuration, number, self._door) for number in numbers]
+        self._gateways.start(specs, self._tree, self._around)
 
     def _is_settled(self) -> bool:
         return self._plugins.is_settled and self._tasks.is_settled
 
     def _is_open(self) -> bool:
         return any(child.state is State.RUNNING for child in self._tree.children if child.spec.kind is Kind.GATEWAY)
-
-    def _announce(self) -> None:
-        self._system.url = self._url
-        try:
-            announce(self._folder, self._url)
-        except OSError as error:
-            logger.error("Cannot write %s: %s; serving goes on", self._folder.gateway_file, error)  # noqa: TRY400
-        # On stdout, for whoever started us; the log goes to stderr.
-        with suppress(OSError):  # a terminal that went away is no reason not to serve
-            sys.stdout.write(
-                f"xcore serves {self._url}\n"
-                f"  docs         {self._url}/docs\n"
-                f"  health       {self._url}/health\n"
-                f"  admin token  {self._folder.admin_token}\n"
-            )
-            sys.stdout.flush()
 
     def _summary(self) -> str:
         states = [f"{name} {plugin.state}" for name, plugin in sorted(self._plugins.health().items())]
@@ -377,15 +372,6 @@ class Supervisor:
 
     # --- stop ---
 
-    def _watch_signals(self, stack: AsyncExitStack) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._request_stop, number.name)
-            stack.callback(loop.remove_signal_handler, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_configuration)
-        stack.callback(lambda: [task.cancel() for task in self._reloads])
-        stack.callback(loop.remove_signal_handler, signal.SIGHUP)
-
     def _request_stop(self, actor: str) -> None:
         """The first time begins an orderly stop, every further time hurries it."""
         if self._stop_requested.is_set():
@@ -402,14 +388,3 @@ class Supervisor:
         self._tree.stop_nowait(Kind.GATEWAY, Cause.SHUTDOWN, "supervisor")
         # Theirs are closed as they drain; with the last one, connections that wait in the backlog are refused.
         self._door.close()
-
-    def _reload_configuration(self) -> None:
-        """SIGHUP: put in force what is on disk now, where it is valid."""
-        self._reloads = {task for task in self._reloads if not task.done()}
-        self._reloads.add(asyncio.create_task(self._reload("SIGHUP"), name="reload-configuration"))
-
-    async def _reload(self, actor: str) -> None:
-        try:
-            await self._reconfiguration.reload(actor)
-        except XcoreError as error:
-            logger.error("Kept the configuration in force: %s", error)  # noqa: TRY400 - a sentence for the operator

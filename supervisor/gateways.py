@@ -6,7 +6,7 @@ kind, and one that missed nine versions of the routing table needs only the tent
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +25,12 @@ from plugin_runtime.protocol import (
 )
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
-from supervisor.child import Child
+from supervisor.child import Child, Surroundings
+from supervisor.child_events import StartRequested
 from supervisor.incarnation import Incarnation
 from supervisor.operations import encode_answer
+from supervisor.spec import ChildSpec
+from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,21 @@ class Gateways:
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         self._flush: asyncio.Handle | None = None
         self._calls: set[asyncio.Task[None]] = set()
+
+    # --- life ---
+
+    def start(self, specs: Iterable[ChildSpec], tree: Tree, around: Surroundings) -> None:
+        """Enter one gateway per spec in the process table, and start it."""
+        for spec in specs:
+            child = Child(spec, self, around)
+            tree.add(child)
+            child.post(StartRequested("supervisor"))
+
+    async def close(self) -> None:
+        """Cancel the calls that are still under way."""
+        for task in list(self._calls):
+            task.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
 
     # --- news ---
 
@@ -120,12 +138,6 @@ class Gateways:
 
     def tell_death(self, news: UpstreamDied) -> None:
         self._broadcast(news)
-
-    async def close(self) -> None:
-        """Cancel the calls that are still under way."""
-        for task in list(self._calls):
-            task.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
 
     # --- ChildOwner ---
 

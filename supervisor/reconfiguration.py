@@ -13,7 +13,7 @@ from supervisor.config.editor import ConfigurationEditor
 from supervisor.config.effective import effective
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import absolute, load
-from supervisor.errors import ConfigurationError
+from supervisor.errors import ConfigurationError, XcoreError
 from supervisor.operations import Operation
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class Reconfiguration:
         self._environ = environ
         self._editor = ConfigurationEditor(path, environ)
         self._changing = asyncio.Lock()
+        self._reloads: set[asyncio.Task[None]] = set()
 
     @property
     def operations(self) -> Mapping[str, Operation]:
@@ -78,6 +79,23 @@ class Reconfiguration:
         async with self._changing:
             configuration = await asyncio.to_thread(load, self._path, self._environ)
             return self._put_in_force(configuration, actor)
+
+    def reload_soon(self, actor: str) -> None:
+        """``reload`` for whom nobody can answer, as a signal; what is wrong is logged."""
+        task = asyncio.create_task(self._reload_and_log(actor), name="reload-configuration")
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    def close(self) -> None:
+        """Give up the reloads that were begun so."""
+        for task in self._reloads:
+            task.cancel()
+
+    async def _reload_and_log(self, actor: str) -> None:
+        try:
+            await self.reload(actor)
+        except XcoreError as error:
+            logger.error("Kept the configuration in force: %s", error)  # noqa: TRY400 - a sentence for the operator
 
     def _put_in_force(self, configuration: Configuration, actor: str) -> ReloadView:
         found = changes(self._live.current, configuration)

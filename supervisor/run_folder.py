@@ -1,6 +1,5 @@
 """Makes the state folder, and empties ``run/`` of what a dead supervisor left in it."""
 
-import json
 from contextlib import suppress
 
 from supervisor.errors import XcoreError
@@ -35,10 +34,3 @@ def empty_run_folder(folder: StateFolder) -> bool:
         with suppress(FileNotFoundError, IsADirectoryError):
             path.unlink()
     return bool(stale)
-
-
-def announce(folder: StateFolder, url: str) -> None:
-    """Say where the gateways answer; readers see the whole file or none."""
-    draft = folder.gateway_file.with_suffix(".tmp")
-    draft.write_text(json.dumps({"url": url}) + "\n")
-    draft.replace(folder.gateway_file)

@@ -14,6 +14,7 @@ from supervisor.config.source import load
 from supervisor.errors import ConfigurationError, ConflictError
 from supervisor.operations import Operations
 from supervisor.reconfiguration import Reconfiguration
+from tests.fakes.waiting import DEADLINE, until
 
 
 class Scene:
@@ -184,6 +185,23 @@ def test_a_file_that_is_not_valid_leaves_the_old_one_in_force(scene, content):
     assert (scene.live.current is before, told) == (True, [])
     scene.write({"manager": {"tasks": {"max_retries": 7}}})
     assert scene.perform("config.reload").value["changed"] == ["manager.tasks.max_retries"]
+
+
+def test_a_reload_that_nobody_waits_for_says_in_the_log_what_is_wrong(scene, caplog):
+    """A signal has no answer."""
+    scene = scene()
+
+    async def main():
+        scene.write("{")
+        scene.reconfiguration.reload_soon("SIGHUP")
+        await until(lambda: "Kept the configuration in force" in caplog.text, "it is said", DEADLINE)
+        scene.write({"manager": {"tasks": {"max_retries": 7}}})
+        scene.reconfiguration.reload_soon("SIGHUP")
+        await until(lambda: scene.live.current.manager.tasks.max_retries == 7, "it is in force", DEADLINE)
+        scene.reconfiguration.reload_soon("SIGHUP")
+        scene.reconfiguration.close()
+
+    asyncio.run(main())
 
 
 # --- at once ------------------------------------------------------------------------------------------------

@@ -1,12 +1,11 @@
 """The state folder and what of a dead supervisor is left in it."""
 
-import json
 import socket
 
 import pytest
 
 from supervisor.errors import XcoreError
-from supervisor.run_folder import announce, empty_run_folder, make_state_folder
+from supervisor.run_folder import empty_run_folder, make_state_folder
 from supervisor.state_folder import MAX_SOCKET_PATH, StateFolder
 
 
@@ -57,12 +56,3 @@ def test_stale_sockets_and_fifos_are_removed_and_noticed(folder):
     assert empty_run_folder(folder)
     assert list(folder.run.iterdir()) == []
     assert not empty_run_folder(folder)
-
-
-def test_the_announcement_is_whole_or_not_there(folder):
-    """Replaced by a rename; nothing else is left."""
-    make_state_folder(folder)
-    announce(folder, "http://127.0.0.1:1")
-    announce(folder, "http://127.0.0.1:2")
-    assert json.loads(folder.gateway_file.read_text()) == {"url": "http://127.0.0.1:2"}
-    assert list(folder.run.iterdir()) == [folder.gateway_file]
