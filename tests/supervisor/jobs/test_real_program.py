@@ -137,7 +137,7 @@ def test_a_run_is_interrupted_when_everything_stops(run, tmp_path):
     async def stop(table):
         await until((tmp_path / "plugins" / "shop" / "begun").exists, "it works", deadline=10)
         (child,) = table.tree.children
-        assert child.state is State.RUNNING
+        await until(lambda: child.state is State.RUNNING, "it is known to be ready", deadline=10)
         child.post(StopRequested(Cause.SHUTDOWN, "supervisor"))
 
     view, record = run("takes_long", stop)
