@@ -50,6 +50,7 @@ _CONFIGURED: Responses = {
     507: {"model": ExceptionResponse, "description": "The disk is full; the file is as it was"},
 }
 Name = Annotated[str, Query(description="The task's file name without .py")]
+Wait = Annotated[float, Query(ge=0, le=LONGEST_STOP, description="Seconds to wait until it is known what came of it")]
 
 
 @router.get("/tasks/resources", responses=PROTECTED)
@@ -59,12 +60,12 @@ async def task_resources(operator: Reader) -> TaskResourcesResponse:
     return TaskResourcesResponse({task["name"]: TaskResource.from_view(task) for task in tasks})
 
 
-@router.post("/tasks/start", responses=_ORDERED)
-async def start_task(operator: Owner, name: Name) -> TaskStatusResponse:
-    """Start a task, now and at every boot from now on; one that runs already is left alone."""
+@router.post("/tasks/start", responses=_RESTARTED)
+async def start_task(operator: Owner, name: Name, wait: Wait = 0.0) -> TaskStatusResponse:
+    """Start a task, now and at every boot; with `wait` answers when it runs or has failed."""
     before = await operator.call("tasks.show", name=name)
-    after = await operator.call("tasks.start", name=name)
-    if before["pid"] is None and after["state"] != IDLE:
+    after = await operator.call("tasks.start", name=name, wait=wait, timeout=wait + CALL_TIMEOUT)
+    if wait <= 0 and before["pid"] is None and after["state"] != IDLE:
         return TaskStatusResponse(name=name, status=STARTED)
     return TaskStatusResponse.from_view(after)
 
@@ -77,13 +78,12 @@ async def stop_task(operator: Owner, name: Name) -> TaskStatusResponse:
 
 
 @router.post("/tasks/restart", responses=_RESTARTED)
-async def restart_task(
-    operator: Owner, name: Name, wait: Annotated[float, Query(ge=0, le=LONGEST_STOP)] = LONGEST_STOP
-) -> RestartService:
+async def restart_task(operator: Owner, name: Name, wait: Wait = LONGEST_STOP) -> RestartService:
     """Replace a task's process; answers when the new one runs or has failed, at most after `wait` seconds."""
     task = await operator.call("tasks.restart", name=name, wait=wait, timeout=wait + CALL_TIMEOUT)
     status = status_of(task)
-    return RestartService(name=task["name"], status=status, success=status in UP)
+    # With an error what runs is not what its file says.
+    return RestartService(name=task["name"], status=status, success=status in UP and task.get("error") is None)
 
 
 @router.get("/tasks/list", responses=PROTECTED)

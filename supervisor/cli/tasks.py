@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from plugin_runtime.protocol import Cause
 from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, Target, UrlOption, WaitOption
 from supervisor.cli.output import duration, print_json, print_table
 from supervisor.cli.plugins import print_error, what_happened
@@ -56,16 +57,22 @@ def show(
 
 @app.command()
 def start(
-    name: NameArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url: UrlOption = ""
+    name: NameArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    url: UrlOption = "",
+    wait: WaitOption = 60.0,
 ) -> None:
-    """Start a task, now and at every start of xcore; does not wait until it runs."""
-    task = Target(config, url).call("tasks.start", name=name)
+    """Start a task, now and at every start of xcore, and wait until it runs."""
+    task = Target(config, url).call("tasks.start", timeout=wait + 10.0, name=name, wait=wait)
     if json:
         print_json(task)
     elif task["state"] in _UP:
         sys.stdout.write(f"task {one_line(task['name'])} is {task['state']}\n")
-    else:  # what state it has come to in this moment tells nothing
+    elif wait <= 0:  # what state it has come to in this moment tells nothing
         sys.stdout.write(f"task {one_line(task['name'])} is being started\n")
+    if wait > 0:
+        _require_up(task)
 
 
 @app.command()
@@ -165,8 +172,19 @@ def _print_task(task: dict[str, Any]) -> None:
 
 
 def _require_up(task: dict[str, Any]) -> None:
-    """A restart that ends with neither a running service nor jobs alone has failed."""
+    """A start that ends with neither a running service nor jobs alone has failed, and so has one of what was before."""
+    name, error = task["name"], task["error"]
+    problem = error["message"] if error else _without_error(task)
+    hint = f"see xcore task show {name}"
     if task["state"] not in _UP:
-        name = task["name"]
-        problem = (task["error"] or {}).get("message") or f"it is {task['state']}"
-        raise XcoreError(f"task {name!r} does not run: {one_line(problem)}", hint=f"see xcore task show {name}")
+        raise XcoreError(f"task {name!r} does not run: {one_line(problem)}", hint=hint)
+    if error:
+        raise XcoreError(f"task {name!r} is {task['state']}, but not as its file says: {one_line(problem)}", hint=hint)
+
+
+def _without_error(task: dict[str, Any]) -> str:
+    """Why a task does not run with which nothing is wrong."""
+    last = task["last_exit"]
+    if task["state"] == "exited" and last and last["cause"] == Cause.FINISHED:
+        return "its service_main has returned"
+    return f"it is {task['state']}"

@@ -1,5 +1,6 @@
 """The service of a task: the process that runs its ``service_main``, and what replaces it."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +24,10 @@ from supervisor.tasks.spec import TaskBuild, service_restart_policy, service_set
 from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)
+
+PROOF = 1.0
+"""Seconds that a service has to run after it was ready, to count as started: what is wrong with a new one mostly shows
+in its first lines. Longer would make everybody wait who starts a good one."""
 
 
 class JobBook(plugin_jobs.JobBook, Protocol):
@@ -93,6 +98,20 @@ class Service:
         former = child.incarnation
         self.restart(cause, actor)
         await self._changes.until(lambda: is_replaced(child, former))
+
+    async def prove(self) -> None:
+        """Return when its process has run for PROOF seconds, or it is certain that none will run for now."""
+        child = self.child
+        while child is not None:
+            await self._changes.until(lambda: is_replaced(child, None))
+            incarnation = child.incarnation
+            if incarnation is None:
+                return
+            try:
+                async with asyncio.timeout(PROOF):
+                    await self._changes.until(lambda: child.incarnation is not incarnation)  # noqa: B023 - awaited here
+            except TimeoutError:
+                return
 
     def stop(self, cause: Cause, actor: str) -> Callable[[], bool]:
         """Begin to stop it; what is returned says whether the process is gone."""

@@ -240,6 +240,17 @@ class ServiceManager:
             raise ConflictError(f"cannot {verb} task {name!r}: xcore is stopping")
         return task
 
+    async def _carry_out(self, task: Task, order: Coroutine[Any, Any, None], wait: float, what: str) -> None:
+        """Begin with an order; with ``wait`` return when it is seen what came of it."""
+        if wait <= 0:
+            self._spawn(task, order)
+            return
+        try:
+            await within(wait, self._spawn(task, _proven(task, order)), what)
+        except ConflictError:
+            self.named(task.name)  # given up since its file is gone
+            raise
+
     # --- operations ---
 
     @property
@@ -261,13 +272,13 @@ class ServiceManager:
     async def show(self, name: str) -> TaskView:
         return self._view(self.named(name))
 
-    async def start(self, name: str, actor: str) -> TaskView:
-        """Begin to start it; from now on it is started at boot, too."""
+    async def start(self, name: str, actor: str, wait: float = 0.0) -> TaskView:
+        """Begin to start it, now and at every boot; return when it runs or does not, or as ``restart`` does."""
         task = self._for_order(name, "start")
         await task.enable()
         if self._for_order(name, "start") is task:  # it may be gone, or xcore be stopping, by now
             logger.info("Task %s is started (%s)", name, actor)
-            self._spawn(task, task.start(actor))
+            await self._carry_out(task, task.start(actor), wait, f"the start of task {name!r}")
         return self._view(task)
 
     async def stop(self, name: str, actor: str) -> TaskView:
@@ -282,13 +293,8 @@ class ServiceManager:
         task = self._for_order(name, "restart")
         if not task.enabled:
             raise ConflictError(f"cannot restart task {name!r}: it is stopped", hint="start it")
-        work = self._spawn(task, task.restart(Cause.OPERATOR, actor))
-        if wait > 0:
-            try:
-                await within(wait, work, f"the restart of task {name!r}")
-            except ConflictError:
-                self.named(name)  # given up since its file is gone
-                raise
+        work = task.restart(Cause.OPERATOR, actor)
+        await self._carry_out(task, work, wait, f"the restart of task {name!r}")
         return self._view(task)
 
     async def meta(self, name: str) -> dict[str, Any]:
@@ -303,6 +309,11 @@ class ServiceManager:
         """What it and the runs of its jobs printed last, oldest first."""
         self.named(name)
         return await asyncio.to_thread(self._logs.read_tail, name, max(0, min(tail, MOST_LINES)))
+
+
+async def _proven(task: Task, order: Coroutine[Any, Any, None]) -> None:
+    await order
+    await task.prove()
 
 
 def _report(work: "asyncio.Task[None]") -> None:

@@ -165,6 +165,10 @@ class Task:
             if is_new:
                 await self._register()
 
+    async def prove(self) -> None:
+        """Return when its service has kept running for a moment, or it is certain that it will not for now."""
+        await self._service.prove()
+
     async def stop(self, actor: str) -> None:
         """Let its service not run until it is started again, also at boot; return when its process is gone.
 

@@ -61,23 +61,24 @@ def task_view(task: Shown, latest: Callable[[str], Sample | None]) -> TaskView:
         memory_mb=_rounded(sample.memory_mb) if sample else None,
         jobs=[job.id for job in task.prepared.jobs] if task.prepared else [],
         last_exit=task.last_exit,
-        error=task.error or _given_up(task),
+        error=task.error or _crashed(task),
     )
 
 
-def _given_up(task: Shown) -> PluginError | None:
-    """Why a service is not started again by itself, in its own last words."""
+def _crashed(task: Shown) -> PluginError | None:
+    """Why a service does not run though it shall, in its own last words."""
     child, record = task.service, task.last_exit
-    if task.state is not PluginState.FAILED or child is None or record is None:
+    if task.state not in {PluginState.FAILED, PluginState.BACKOFF} or child is None or record is None:
         return None
     said = next((line for line in reversed(record.log_tail) if line.strip()), "it printed nothing")
-    return PluginError(
-        Phase.READY.value,
-        record.cause,
-        f"given up after {child.record.budget.streak} crashes without a stable run: {said}",
-        hint=f"correct it and save, or try again with xcore task start {task.name}",
-        log_tail=record.log_tail,
-    )
+    streak = child.record.budget.streak
+    crashes = f"{streak} {'crash' if streak == 1 else 'crashes'} without a stable run"
+    if task.state is PluginState.FAILED:
+        message = f"given up after {crashes}: {said}"
+        hint = f"correct it and save, or try again with xcore task start {task.name}"
+    else:
+        message, hint = f"tried again soon, after {crashes}: {said}", f"see xcore task logs {task.name}"
+    return PluginError(Phase.READY.value, record.cause, message, hint=hint, log_tail=record.log_tail)
 
 
 def facts_of(name: str, prepared: PreparedTask) -> TaskFacts:

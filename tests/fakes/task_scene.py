@@ -193,7 +193,11 @@ class TaskScene:
 
     def _load(self, settings):
         sections = {"manager": {"tasks": {"interval": 0.1}}, "tasks": {}, **settings}
-        sections["supervisor"] = {"restart": {"delay": 0.02, "max_delay": 0.05}, "adopt_grace": 3}
+        sections["supervisor"] = {
+            "restart": {"delay": 0.02, "max_delay": 0.05},
+            "adopt_grace": 3,
+            **settings.get("supervisor", {}),
+        }
         (self.root / "config.json").write_text(json.dumps(sections))
         return load(self.root / "config.json", {})
 

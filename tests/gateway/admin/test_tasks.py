@@ -103,7 +103,15 @@ def test_a_start_is_pending_where_there_was_something_to_start(supervisor, post,
     supervisor.answers["tasks.show"] = task(supervisor, state=before, pid=pid)
     supervisor.answers["tasks.start"] = task(supervisor, state=after, pid=pid)
     assert post("/tasks/start?name=sweep") == {"name": "sweep", "status": status}
-    assert supervisor.calls[-1][:2] == ("tasks.start", {"name": "sweep"})
+    assert supervisor.calls[-1][:2] == ("tasks.start", {"name": "sweep", "wait": 0.0})
+
+
+def test_a_start_that_is_waited_for_says_what_came_of_it(supervisor, post):
+    """As a restart does; the supervisor's own 504 comes first."""
+    supervisor.answers["tasks.show"] = task(supervisor, state="disabled", pid=None)
+    supervisor.answers["tasks.start"] = task(supervisor, state="backoff", pid=None)
+    assert post("/tasks/start?name=sweep&wait=5") == {"name": "sweep", "status": "backoff"}
+    assert supervisor.calls[-1][1:] == ({"name": "sweep", "wait": 5.0}, "token:the-superadmin", 5.0 + CALL_TIMEOUT)
 
 
 def test_a_stop_may_take_as_long_as_tasks_take_to_stop(supervisor, post):
@@ -127,6 +135,12 @@ def test_a_restart_has_succeeded_when_the_task_runs(supervisor, post, state, sta
     """One that has jobs and no service has nothing to run."""
     supervisor.answers["tasks.restart"] = task(supervisor, state=state)
     assert post("/tasks/restart?name=sweep") == {"name": "sweep", "status": status, "success": success}
+
+
+def test_a_restart_that_a_broken_file_kept_from_changing_anything_has_not_succeeded(supervisor, post):
+    """What runs is what the file said before."""
+    supervisor.answers["tasks.restart"] = task(supervisor, error={"phase": "import", "message": "no module"})
+    assert post("/tasks/restart?name=sweep") == {"name": "sweep", "status": "running", "success": False}
 
 
 @pytest.mark.parametrize(("query", "wait"), [("", 600.0), ("&wait=5", 5.0), ("&wait=0", 0.0)])

@@ -67,7 +67,7 @@ META = {"type": "service", "title": "Sweep", "con": [{"func": "clean", "name": "
     [
         (["list"], "tasks.list", {}, [TASK, BROKEN]),
         (["show", "sweep"], "tasks.show", {"name": "sweep"}, TASK),
-        (["start", "sweep"], "tasks.start", {"name": "sweep"}, TASK),
+        (["start", "sweep", "--wait", "5"], "tasks.start", {"name": "sweep", "wait": 5.0}, TASK),
         (["stop", "sweep"], "tasks.stop", {"name": "sweep"}, TASK),
         (["restart", "sweep", "--wait", "5"], "tasks.restart", {"name": "sweep", "wait": 5.0}, TASK),
         (["logs", "sweep", "-n", "3"], "tasks.logs", {"name": "sweep", "tail": 3}, ["one"]),
@@ -123,32 +123,53 @@ def test_a_broken_task_is_shown_with_what_to_do(xcore, supervisor):
     assert outcome.err == "It has no process.\n"
 
 
+DOES_NOT_RUN = "task 'broken' does not run: no module named \\x1b[31mflask; see xcore task show broken"
+ENDED = {
+    **BROKEN,
+    "state": "exited",
+    "error": None,
+    "last_exit": {**BROKEN["last_exit"], "cause": "finished", "exit_code": 0},
+}
+
+
+@pytest.mark.parametrize("command", ["start", "restart"])
 @pytest.mark.parametrize(
-    ("task", "wait", "code"),
+    ("task", "wait", "said"),
     [
-        (TASK, "60", 0),
-        ({**TASK, "state": "idle", "pid": None}, "60", 0),
-        (BROKEN, "60", 1),
-        (BROKEN, "0", 0),
+        (TASK, "60", ""),
+        ({**TASK, "state": "idle", "pid": None}, "60", ""),
+        (BROKEN, "60", DOES_NOT_RUN),
+        (BROKEN, "0", ""),
+        ({**BROKEN, "state": "backoff"}, "60", DOES_NOT_RUN),
+        (ENDED, "60", "task 'broken' does not run: its service_main has returned; see xcore task show broken"),
+        (
+            {**ENDED, "state": "stopping"},
+            "60",
+            "task 'broken' does not run: it is stopping; see xcore task show broken",
+        ),
+        (
+            {**TASK, "error": BROKEN["error"]},
+            "60",
+            DOES_NOT_RUN.replace("broken", "sweep").replace("does not run", "is running, but not as its file says"),
+        ),
     ],
+    ids=["runs", "idle", "failed", "nobody waits", "backoff", "finished", "stopping", "broken save"],
 )
-def test_a_restart_that_brings_nothing_up_has_failed(xcore, supervisor, task, wait, code):
-    """Unless nobody waited for it; a task of jobs alone has nothing to bring up."""
-    supervisor.answers["tasks.restart"] = task
-    outcome = xcore("task", "restart", "sweep", "--wait", wait)
-    assert outcome.code == code
-    hint = "xcore: task 'broken' does not run: no module named \\x1b[31mflask; see xcore task show broken\n"
-    assert outcome.err == (hint if code else "")
+def test_a_start_that_brings_nothing_up_has_failed(xcore, supervisor, command, task, wait, said):
+    """Unless nobody waited. What its file said before is not what was asked for; of jobs alone nothing comes up."""
+    supervisor.answers[f"tasks.{command}"] = task
+    outcome = xcore("task", command, "sweep", "--wait", wait)
+    assert (outcome.code, outcome.err) == ((1, f"xcore: {said}\n") if said else (0, ""))
 
 
 @pytest.mark.parametrize(
     ("state", "said"),
     [("running", "running"), ("idle", "idle"), ("exited", "being started"), ("failed", "being started")],
 )
-def test_a_start_says_what_it_has_begun(xcore, supervisor, state, said):
-    """A moment later the state is another one; it is not waited for."""
+def test_a_start_that_nobody_waits_for_says_what_it_has_begun(xcore, supervisor, state, said):
+    """A moment later the state is another one."""
     supervisor.answers["tasks.start"] = {**TASK, "state": state}
-    assert xcore("task", "start", "sweep") == (0, f"task sweep is {said}\n", "")
+    assert xcore("task", "start", "sweep", "--wait", "0") == (0, f"task sweep is {said}\n", "")
 
 
 def test_metadata_is_printed_by_key(xcore, supervisor):

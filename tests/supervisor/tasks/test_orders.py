@@ -11,6 +11,7 @@ from supervisor.errors import (
     TookTooLongError,
     UnknownNameError,
 )
+from supervisor.tasks.service import PROOF
 from tests.fakes.task_scene import FAILS, JOB, RETURNS, WAITS, WITH_JOB
 from tests.fakes.waiting import DEADLINE, settle, until
 
@@ -221,6 +222,69 @@ def test_unknown_names_say_what_there_is(run):
         }
 
     run(scenario)
+
+
+@pytest.mark.parametrize("order", ["start", "restart"])
+def test_who_waits_for_a_start_learns_that_it_crashed_at_once(run, order):
+    """It was ready for a moment, which is not enough; what it said last is told."""
+
+    async def scenario(at):
+        at.write("raises", FAILS)
+        await at.discover()
+        await at.reaches("raises", "failed")
+        view = await getattr(at.manager, order)("raises", "operator", wait=DEADLINE)
+        assert view.state in {"backoff", "failed"}
+        assert "ValueError: no luck" in view.error.message
+
+    run(scenario)
+
+
+def test_who_waits_for_a_start_learns_that_it_runs(run):
+    """After the moment in which most of what is wrong shows; one of jobs alone has nothing to wait for."""
+
+    async def scenario(at):
+        at.write("steady")
+        at.write("plan", WITH_JOB, JOB)
+        await at.discover()
+        await at.reaches("steady", "running")
+        for name in ("steady", "plan"):
+            await at.manager.stop(name, "operator")
+        view = await at.manager.start("steady", "operator", wait=DEADLINE)
+        assert (view.state, view.error) == ("running", None)
+        assert view.uptime >= PROOF
+        assert (await at.manager.start("plan", "operator", wait=DEADLINE)).state == "idle"
+
+    run(scenario)
+
+
+def test_a_restart_with_a_broken_file_shows_the_error_beside_what_runs(run):
+    """The process is replaced all the same, by one of what the file said before."""
+
+    async def scenario(at):
+        at.write("steady")
+        await at.discover()
+        await at.reaches("steady", "running")
+        first = at.pid("steady")
+        at.write("steady", "import nothing_like_this\n")
+        view = await at.manager.restart("steady", "operator", wait=DEADLINE)
+        assert (view.state, view.pid != first) == ("running", True)
+        assert "nothing_like_this" in view.error.message
+
+    run(scenario)
+
+
+def test_a_service_in_back_off_shows_why(run):
+    """Not only when it is given up."""
+
+    async def scenario(at):
+        at.write("raises", FAILS)
+        await at.discover()
+        await at.reaches("raises", "backoff")
+        error = (await at.view("raises")).error
+        assert "without a stable run: ValueError: no luck" in error.message
+        assert error.hint == "see xcore task logs raises"
+
+    run(scenario, supervisor={"restart": {"delay": 60, "max_delay": 60}})
 
 
 def test_the_database_may_be_away(run, caplog):
