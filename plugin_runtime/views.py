@@ -51,7 +51,10 @@ class ExitView:
 
 @dataclass(frozen=True)
 class PluginError:
-    """What keeps a plugin from being served, and what to do about it."""
+    """What keeps a plugin from being served, and what to do about it.
+
+    ``problems``: where ``message`` and ``hint`` hold several, each of them as a sentence of its own; else empty.
+    """
 
     phase: str
     type: str
@@ -60,6 +63,7 @@ class PluginError:
     location: str = ""
     traceback: str = ""
     log_tail: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

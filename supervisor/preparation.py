@@ -172,7 +172,7 @@ def _dotenv(plugin: str, path: Path) -> Mapping[str, str]:
 
 def error_of(failures: Sequence[Failed], log_tail: list[str]) -> PluginError:
     """The first failure, with the messages of all: an author mends them in one go."""
-    first = failures[0]
+    first, *others = failures
     return PluginError(
         phase=first.phase,
         type=first.type,
@@ -181,4 +181,5 @@ def error_of(failures: Sequence[Failed], log_tail: list[str]) -> PluginError:
         location=first.location,
         traceback=first.traceback,
         log_tail=log_tail,
+        problems=[f"{failure.message}{failure.hint and f'; {failure.hint}'}" for failure in failures] if others else [],
     )

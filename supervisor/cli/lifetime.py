@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, Target, UrlOption, state_folder
-from supervisor.cli.output import duration, print_json
+from supervisor.cli.output import duration, print_json, print_lines
 from supervisor.cli.plugins import print_plugins
+from supervisor.cli.supervised import troubles
 from supervisor.cli.tasks import print_tasks
 from supervisor.errors import XcoreError
 from supervisor.folder_lock import refuse_if_locked
@@ -119,14 +120,29 @@ def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url:
         sys.stdout.write(f"{url}: {found['status']}\n")
         rows = found["plugins"].items()
         sys.stdout.writelines(f"{name}: {p['state']}, {p['ready']} of {p['wanted']} ready\n" for name, p in rows)
+        print_lines(troubles("task", _tasks_seen_from_afar(config, url)))
         return
+    tasks = found.get("tasks", [])  # a supervisor of the version before does not tell
     where = found["url"] or "not open yet"
     sys.stdout.write(f"{found['status']}: pid {found['pid']}, up {duration(found['uptime'])}, {where}\n")
+    print_lines(troubles("plugin", found["plugins"]))
+    print_lines(troubles("task", tasks))
     sys.stdout.write(f"state folder {state_folder(config).root}\n\n")
     print_plugins(found["plugins"])
-    if tasks := found.get("tasks"):  # a supervisor of the version before does not tell
+    if tasks:
         sys.stdout.write("\n")
         print_tasks(tasks)
+
+
+def _tasks_seen_from_afar(config: Path, url: str) -> list[dict[str, Any]]:
+    """None without a token that may see them: /health, which needs no token, tells of plugins only."""
+    if not os.environ.get("XCORE_TOKEN"):
+        return []
+    try:
+        tasks: list[dict[str, Any]] = Target(config, url).call("tasks.list")
+    except XcoreError:  # the answer was /health's; a token too small for more does not make it wrong
+        return []
+    return tasks
 
 
 def _is_alive(pid: int) -> bool:

@@ -16,6 +16,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 UrlOption = Annotated[
     str, typer.Option("--url", help="Ask a gateway over HTTP instead, with the token in XCORE_TOKEN.", metavar="URL")
 ]
+TailOption = Annotated[int, typer.Option("--tail", "-n", min=1, help="Lines from the end.")]
 WaitOption = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait until it is done; 0 = do not wait.")]
 
 DEFAULT_CONFIG = Path("config.json")

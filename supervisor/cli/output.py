@@ -3,18 +3,33 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from supervisor.printable import one_line
+
+T = TypeVar("T")
+
+NARROWEST = 20
+"""Characters that the last column of a table keeps on however narrow a terminal."""
 
 
 def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def print_answer(answer: T, for_people: Callable[[T], None], *, json: bool) -> None:
+    """As JSON, or as ``for_people`` prints it."""
+    (print_json if json else for_people)(answer)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """As they are."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
-    """Aligned columns; in colour, and cut to the width, only on a terminal."""
+    """Aligned columns; on a terminal in colour, and the last one is cut to the width that is left."""
     cells = [[_text(value) for value in row] for row in rows]
     if not cells:
         sys.stderr.write(f"{empty}\n")
@@ -54,9 +69,13 @@ def _print_rich(columns: Sequence[str], cells: list[list[str]]) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column)
+    taken = sum(max(map(len, column)) + 2 for column in list(zip(columns, *cells, strict=True))[:-1])
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+        texts = [Text(cell) for cell in row]
+        texts[-1].truncate(max(console.width - taken, NARROWEST), overflow="ellipsis")
+        table.add_row(*texts)
+    console.print(table)

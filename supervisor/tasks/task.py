@@ -225,7 +225,7 @@ class Task:
         self.prepared = prepared
         self._service.use(prepared.build)
         problems = self._services.jobs.declare(self, prepared.jobs)
-        self._error = PluginError(Phase.MANIFEST.value, "JobRefused", "; ".join(problems)) if problems else None
+        self._error = _refused_jobs(problems) if problems else None
         # A run may go on for longer than versions come and go, and read its copy late: for a traceback, in a fork.
         in_use = {child.spec.generation for child in self._services.tree.children if child.spec.name == self.name}
         keep = in_use | {prepared.build.copy.hash}
@@ -266,3 +266,8 @@ class Task:
 
     def run_process(self, job: JobSpec, run: str) -> RunProcess:
         return run_process(self._prepared.build, self._services.live.current, job, run)
+
+
+def _refused_jobs(problems: list[str]) -> PluginError:
+    several = problems if len(problems) > 1 else []
+    return PluginError(Phase.MANIFEST.value, "JobRefused", "; ".join(problems), problems=several)

@@ -106,6 +106,7 @@ def test_content_that_was_found_bad_is_looked_at_again(at):
     at.steps.finding = Finding(Description(errors=errors), ["last line"])
     error = at.error()
     assert (error.phase, error.type, error.message, error.hint) == ("import", "ImportError", "no flask; no x", "add it")
+    assert error.problems == ["no flask; add it", "no x"]
     assert (error.location, error.traceback, error.log_tail) == ("run.py:1", "Traceback", ["last line"])
     at.steps.finding = Finding(Description(title="Healed"))
     assert at.prepare().description.title == "Healed"

@@ -14,11 +14,12 @@ pytestmark = pytest.mark.slow
 
 
 class Gateway(ThreadingHTTPServer):
-    """Answers everything with ``answer`` (status, body), and keeps the requests."""
+    """Answers everything with ``answer`` (status, body), or by path with ``answers``, and keeps the requests."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answer = (200, b"{}")
+        self.answers = {}
         self.requests = []
 
     @property
@@ -30,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         self.server.requests.append((self.command, self.path, self.headers.get("authorization"), body))
-        status, answer = self.server.answer
+        status, answer = self.server.answers.get(self.path, self.server.answer)
         self.send_response(status)
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
@@ -178,6 +179,18 @@ def test_health_that_is_down_is_an_answer(remote, gateway):
     outcome = remote("status")
     assert (outcome.code, outcome.out) == (0, f"{gateway.url}: down\nhello: running, 1 of 1 ready\n")
     assert json.loads(remote("status", "--json").out) == body
+
+
+def test_status_from_afar_names_tasks_in_trouble_for_who_may_see_them(xcore, gateway, monkeypatch):
+    """Without a token nobody is asked for more than /health."""
+    error = {"message": "no module; install it"}
+    gateway.answers = {
+        "/health": (200, b'{"status": "ok", "plugins": {}}'),
+        "/admin/tasks": (200, json.dumps([{"name": "sweep", "state": "failed", "error": error}]).encode()),
+    }
+    for token, said in [("secret", "task sweep is failed: no module\n"), ("", "")]:
+        monkeypatch.setenv("XCORE_TOKEN", token)
+        assert xcore("status", "--url", gateway.url).out == f"{gateway.url}: ok\n{said}"
 
 
 def test_nobody_there_is_exit_code_3(xcore):

@@ -1,6 +1,7 @@
 """``xcore task``: what is asked, what is printed, how it ends."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -92,6 +93,18 @@ def test_tasks_are_a_table(xcore, supervisor):
         "sweep   running  42   1 min 5 s  2         30.0       2",
         "broken  failed   -    -          2         -          0     no module named \\x1b[31mflask",
     ]
+
+
+def test_a_list_has_the_first_sentence_and_a_task_shows_one_problem_a_line(xcore, supervisor):
+    """Several in one line nobody reads."""
+    problems = ["no version; write it", "no author; write that, too"]
+    error = {**BROKEN["error"], "message": "no version; no author", "hint": "write it; write that, too"}
+    task = {**BROKEN, "error": {**error, "problems": problems}}
+    supervisor.answers.update({"tasks.list": [task], "tasks.show": task})
+    assert xcore("task", "list").out.splitlines()[-1].endswith("  0     no version")
+    assert "error:      import: no version; write it\n            no author; write that, too\n" in (
+        xcore("task", "show", "broken").out
+    )
 
 
 def test_nothing_to_list_is_said_on_stderr(xcore, supervisor):
@@ -197,6 +210,36 @@ def test_status_shows_tasks_where_the_supervisor_tells(xcore, supervisor):
         outcome = xcore("status")
         assert outcome.code == 0
         assert ("sweep  running" in outcome.out) is shown
+
+
+def test_status_says_first_which_tasks_are_in_trouble(xcore, supervisor):
+    """The state of the whole is that of /health, which knows of plugins only. What runs may be a former version."""
+    tasks = [
+        TASK,
+        BROKEN,
+        {**BROKEN, "name": "moody", "state": "backoff"},
+        {**TASK, "name": "late", "error": {**BROKEN["error"], "message": "no version; no author"}},
+        {**BROKEN, "name": "off", "state": "disabled", "error": None},
+    ]
+    answer = {"status": "ok", "pid": 7, "uptime": 65.0, "url": "", "version": "1", "state_dir": "x", "plugins": []}
+    supervisor.answers["system.status"] = {**answer, "tasks": tasks}
+    assert xcore("status").out.splitlines()[1:4] == [
+        "task broken is failed: no module named \\x1b[31mflask",
+        "task moody is backoff: no module named \\x1b[31mflask",
+        "task late is running: no version",
+    ]
+
+
+def test_a_terminal_has_one_line_for_each(xcore, supervisor, monkeypatch):
+    """The error, last, has what the others leave."""
+    long = {**BROKEN, "error": {**BROKEN["error"], "message": "no " * 100}}
+    supervisor.answers["tasks.list"] = [TASK, long]
+    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    lines = re.sub(r"\x1b\[[\d;]*m", "", xcore("task", "list").out).splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 90
+    assert lines[-1].rstrip().endswith("no…")
 
 
 def test_importing_the_command_line_imports_nothing_heavy():

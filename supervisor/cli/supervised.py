@@ -1,0 +1,60 @@
+"""What the CLI says of plugins and tasks alike: their errors, their exits, whether they run."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from supervisor.cli.output import duration, moment
+from supervisor.errors import XcoreError
+from supervisor.printable import one_line
+
+_IN_TROUBLE = {"failed", "backoff", "refused", "degraded"}
+
+
+def brief_error(view: dict[str, Any]) -> str:
+    """The first sentence of the first thing that is wrong; "" where nothing is."""
+    message: str = (view["error"] or {}).get("message", "")
+    return message.partition("; ")[0]
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """One line for each, label first."""
+    sys.stdout.writelines(f"{label + ':':12}{one_line(text)}\n" for label, text in facts)
+
+
+def print_trouble(view: dict[str, Any]) -> None:
+    """What keeps it from being run and what to do about it, one problem a line; how its last process ended."""
+    if error := view["error"]:
+        first, *others = _problems(error)
+        print_facts([("error", f"{error['phase']}: {first}")])
+        said = [*others, error["location"], *error["traceback"].splitlines(), *error["log_tail"]]
+        sys.stdout.writelines(f"{'':12}{one_line(line)}\n" for line in said if line)
+    if last := view["last_exit"]:
+        print_facts([("last exit", _what_happened(last))])
+
+
+def troubles(kind: str, views: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """A line for each that does not run though it shall, or not as its files say. ``kind``: plugin or task."""
+    for view in views:
+        problem = brief_error(view)
+        if problem or view["state"] in _IN_TROUBLE:
+            yield one_line(f"{kind} {view['name']} is {view['state']}{problem and f': {problem}'}")
+
+
+def not_running(kind: str, view: dict[str, Any], problem: str, how: str = "does not run") -> XcoreError:
+    """What a start or restart ends with that has not brought it up."""
+    name = view["name"]
+    why = one_line(brief_error(view) or problem)
+    return XcoreError(f"{kind} {name!r} {how}: {why}", hint=f"see xcore {kind} show {name}")
+
+
+def _problems(error: dict[str, Any]) -> list[str]:
+    # A supervisor of the version before tells all of them in one.
+    return error.get("problems") or [error["message"], *error["hint"].splitlines()]
+
+
+def _what_happened(record: dict[str, Any]) -> str:
+    how = f"signal {record['signal']}" if record["signal"] is not None else f"exit code {record['exit_code']}"
+    who = f" by {record['actor']}" if record["actor"] else ""
+    when = f"{moment(record['time'])}, after {duration(record['uptime'])}"
+    return f"{record['instance']} (pid {record['pid']}): {record['cause']}{who}, {how}, at {when}"
