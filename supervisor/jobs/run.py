@@ -135,7 +135,7 @@ class Run:
                 view,
                 log_tail=record.log_tail,
                 peak_memory_mb=record.peak_memory_mb,
-                cpu_seconds=record.cpu_seconds,
+                cpu_seconds=None if record.cpu_seconds is None else round(record.cpu_seconds, 3),
             ),
         )
 

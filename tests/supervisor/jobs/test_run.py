@@ -88,6 +88,7 @@ def test_a_run_is_measured(play):
         view = await scene.runs()
         assert view.peak_memory_mb == 2.0
         assert view.cpu_seconds > 0
+        assert view.cpu_seconds == round(view.cpu_seconds, 3)
 
     play(scenario, *READY, "requests:1", "finished:succeeded", "exit:0")
 
