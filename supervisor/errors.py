@@ -114,12 +114,13 @@ class NotRunningError(XcoreError):
 
 
 class UnknownNameError(XcoreError):
-    """``kind``: plugin, task, job, token, operation."""
+    """``kind``: plugin, task, job, token, operation; ``meant``: one of the known names that is most like it."""
 
     status = 404
 
-    def __init__(self, kind: str, name: str, known: list[str] | None = None) -> None:
+    def __init__(self, kind: str, name: str, known: list[str] | None = None, meant: str | None = None) -> None:
         hint = f"known: {', '.join(sorted(known))}" if known else ""
+        hint = f"did you mean {meant!r}?" if meant else hint
         super().__init__(f"no {kind} named {name!r}", hint=hint)
         self.kind = kind
         self.name = name

@@ -3,16 +3,17 @@
 Knows models and annotations in general and none of our keys, so that config.json and pyproject.toml share it.
 """
 
-import difflib
 import json
 import re
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
+
+from supervisor.spelling import nearest_or_all
 
 Location = tuple[int | str, ...]
 
@@ -96,15 +97,6 @@ def unknown_key(model: type[BaseModel], location: Sequence[str]) -> Problem | No
     return None
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint: the known word nearest to a wrong one, or all of them where none is near."""
-    words = sorted(known)
-    lower = {candidate.lower(): candidate for candidate in words}
-    if close := difflib.get_close_matches(word.lower(), lower, n=1):
-        return f"did you mean {lower[close[0]]!r}?"
-    return f"known: {', '.join(words)}"
-
-
 def annotation_at(model: type[BaseModel], location: Sequence[int | str]) -> Any:
     """The annotation of the key at ``location``, without Annotated and None; None where there is no such key."""
     annotation: Any = model
@@ -127,7 +119,7 @@ def shown_value(value: object) -> str:
 
 def _unknown_key(model: type[BaseModel], location: Location) -> Problem:
     section = annotation_at(model, location[:-1])
-    return Problem(location, "unknown key", nearest(str(location[-1]), section.model_fields))
+    return Problem(location, "unknown key", nearest_or_all(str(location[-1]), section.model_fields))
 
 
 def _expected(details: ErrorDetails) -> str:

@@ -16,10 +16,11 @@ from pydantic import ValidationError
 from supervisor.config.configuration import Configuration
 from supervisor.config.environment import DATA_URL, LOG_LEVEL, Override, leaves, merged, overrides, parse_dotenv
 from supervisor.config.json_text import JsonError, parse_json
-from supervisor.config.problems import dotted, first_problem, nearest, shown_value
+from supervisor.config.problems import dotted, first_problem, shown_value
 from supervisor.config.regular_file import UnreadableFileError, read_text
 from supervisor.config.settings import Settings
 from supervisor.errors import ConfigurationError
+from supervisor.spelling import nearest_or_all
 from supervisor.state_folder import MAX_SOCKET_PATH, StateFolder
 
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -177,7 +178,7 @@ def _data_url(source: str, url: str) -> str | None:
 def _log_level(source: str, level: str) -> str:
     if level and level.upper() not in _LOG_LEVELS:
         raise ConfigurationError(
-            source, "", f"there is no log level {shown_value(level)}", hint=nearest(level, _LOG_LEVELS)
+            source, "", f"there is no log level {shown_value(level)}", hint=nearest_or_all(level, _LOG_LEVELS)
         )
     return level.upper() or "INFO"
 

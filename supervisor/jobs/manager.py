@@ -21,6 +21,7 @@ from supervisor.jobs.view import job_view, moments
 from supervisor.operations import Operation
 from supervisor.schedule.job_spec import JobKind, JobSpec
 from supervisor.scheduler import Entry, Firing, Miss, Scheduler
+from supervisor.spelling import closest
 from supervisor.store.store import Store
 from supervisor.tree import Tree
 
@@ -299,7 +300,13 @@ class TaskManager:
         try:
             return self._declared[job].spec
         except KeyError:
-            raise UnknownNameError("job", job, list(self._declared)) from None
+            raise self._unknown(job) from None
+
+    def _unknown(self, job: str) -> UnknownNameError:
+        """Whoever has left out the owner is told the whole id."""
+        by_name = {declared.spec.name: id_ for id_, declared in self._declared.items()}
+        close = closest(job, [*self._declared, *by_name]) or ""
+        return UnknownNameError("job", job, list(self._declared), meant=by_name.get(close, close))
 
     def _view(self, spec: JobSpec) -> JobView:
         running, queued = self._runner.counts(spec.id)

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.cron.expressions import MONTHS, WEEKDAYS
 
-from supervisor.schedule.trigger_error import TriggerError, nearest
+from supervisor.schedule.trigger_error import TriggerError
+from supervisor.spelling import nearest
 
 FIRST_YEAR = 1970
 LAST_YEAR = 2099

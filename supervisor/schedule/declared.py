@@ -12,8 +12,8 @@ from plugin_runtime.task_protocol import JobDeclaration, Overlap
 from supervisor.config.fields import YEAR
 from supervisor.config.plugin_keys import Interval, Job
 from supervisor.schedule.job_spec import JobKind, JobSpec
-from supervisor.schedule.trigger_error import nearest
 from supervisor.schedule.triggers import Trigger, TriggerError, parse_trigger
+from supervisor.spelling import nearest
 
 
 class JobError(ValueError):

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from supervisor.config.fields import YEAR
 from supervisor.schedule.cron_fields import END, FIRST_YEAR, LAST_YEAR, Pattern, normal_form, parse_pattern
-from supervisor.schedule.trigger_error import TriggerError, nearest
+from supervisor.schedule.trigger_error import TriggerError
 from supervisor.schedule.wall_clock import (
     SECOND,
     change_at,
@@ -28,6 +28,7 @@ from supervisor.schedule.wall_clock import (
     shown,
     zone_named,
 )
+from supervisor.spelling import nearest
 
 __all__ = ["Cron", "Date", "Interval", "Trigger", "TriggerError", "parse_trigger"]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from supervisor.schedule.trigger_error import TriggerError, nearest
+from supervisor.schedule.trigger_error import TriggerError
+from supervisor.spelling import nearest
 
 SECOND = timedelta(seconds=1)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - what is read off a clock has no zone

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.config.problems import annotation_at, dotted, nearest
+from supervisor.config.problems import annotation_at, dotted
 from supervisor.config.settings import Settings, SnapshotSettings
 from supervisor.config.source import validate
 from supervisor.errors import ConfigurationError
+from supervisor.spelling import nearest_or_all
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_any_document_is_taken_or_refused_with_a_printable_sentence(document):
 @given(st.text(max_size=12), st.lists(st.text(min_size=1, max_size=12), min_size=1))
 def test_a_suggestion_is_always_something_known(word, known):
     """Never an invention."""
-    hint = nearest(word, known)
+    hint = nearest_or_all(word, known)
     assert any(f"{candidate!r}" in hint or candidate in hint for candidate in known)
 
 

@@ -630,6 +630,27 @@ def test_unknown_jobs_and_runs_are_named(play):
     play(scenario)
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("report.cleanup", "did you mean 'reports.cleanup'?"),
+        ("cleanup", "did you mean 'reports.cleanup'?"),
+        ("clenup", "did you mean 'reports.cleanup'?"),
+        ("xyz", "known: reports.cleanup, reports.other"),
+    ],
+)
+def test_an_unknown_job_is_told_which_one_may_be_meant(play, asked, said):
+    """Also to those who left out the owner, as the command line lets them."""
+
+    async def scenario(scene):
+        scene.declares(job(), job("other"))
+        with pytest.raises(UnknownNameError) as refused:
+            await scene.manager.show_job(asked)
+        assert str(refused.value) == f"no job named {asked!r}; {said}"
+
+    play(scenario)
+
+
 def test_all_operations_are_registered(play):
     """The names that the HTTP interface and the command line call."""
 

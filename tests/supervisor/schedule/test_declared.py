@@ -79,11 +79,11 @@ def test_a_zone_that_is_not_named_is_the_default(timezone, expected):
         ({"timeout": math.nan}, "timeout", "not nan"),
         ({"misfire_grace_time": math.inf}, "misfire_grace_time", "not inf"),
         ({"timeout": 4e7}, "timeout", "365 days"),
-        ({"overlap": "kill"}, "overlap", 'did you mean "kill_old"?'),
+        ({"overlap": "kill"}, "overlap", "did you mean 'kill_old'?"),
         ({"overlap": "kill_old", "shared": True}, "overlap", "cannot be killed"),
         ({"trigger": {}}, "type", "interval, cron, date"),
         ({"trigger": {"type": "interval", "seconds": 0}}, "seconds", "from 0.1"),
-        ({"trigger": {"type": "cron", "cron_params": {"hours": 3}}}, "cron_params.hours", 'did you mean "hour"?'),
+        ({"trigger": {"type": "cron", "cron_params": {"hours": 3}}}, "cron_params.hours", "did you mean 'hour'?"),
         ({"trigger": {"type": "cron", "cron_params": "* * * * *", "timezone": "CEST"}}, "timezone", "'CEST'"),
     ],
 )
