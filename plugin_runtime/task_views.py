@@ -82,6 +82,7 @@ class JobView:
     jitter: float
     misfire_grace_time: Optional[float]
     last_run: Optional[RunView] = None
+    timezone: str = ""  # of a cron or date trigger; "" for intervals, and where the machine's has no name
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import typer
 from typer.core import TyperCommand
 
 from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, Target, UrlOption
-from supervisor.cli.output import duration, moment, print_json, print_table
+from supervisor.cli.output import duration, moment, print_answer, print_json, print_table
+from supervisor.cli.supervised import print_facts
 from supervisor.errors import TookTooLongError, XcoreError
 from supervisor.printable import one_line
 
@@ -48,6 +49,22 @@ class WaitWithoutSeconds(TyperCommand):
 def list_jobs(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url: UrlOption = "") -> None:
     """List all jobs: when they run next, by this machine's clock, and how they ended last."""
     _print_jobs(Target(config, url).call("jobs.list"), json=json)
+
+
+@app.command()
+def show(
+    name: NameArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    url: UrlOption = "",
+    number: Annotated[int, typer.Option("--number", "-n", min=1, max=1000, help="Moments and runs at most.")] = 5,
+) -> None:
+    """Show one job: how it is declared, when it is due next, and how its last runs ended."""
+    target = Target(config, url)
+    job = target.call("jobs.show", id=_id_of(target, name))
+    due = target.call("jobs.next", id=job["id"], count=number)
+    runs = target.call("runs.list", job=job["id"], limit=number)
+    print_answer({**job, "next": due, "runs": runs}, _print_job, json=json)
 
 
 @app.command(cls=WaitWithoutSeconds)
@@ -93,25 +110,7 @@ def history(
     runs = target.call("runs.list", job=job, limit=number)
     if not runs:
         target.call("jobs.show", id=job)  # says so where there is no such job at all
-    if json:
-        print_json(runs)
-        return
-    rows = [
-        (
-            view["id"],
-            moment(view["started"] or view["finished"] or view["scheduled"]),
-            view["outcome"] or ("running" if view["started"] else "waiting"),
-            duration(view["duration"]),
-            view["peak_memory_mb"],
-            view["actor"],
-            view["exception"] or view["message"],
-        )
-        for view in runs
-    ]
-    if any(view.get("from_memory") for view in runs):
-        sys.stderr.write("The database does not answer: older runs are missing.\n")
-    columns = ("RUN", "WHEN", "OUTCOME", "DURATION", "MEMORY MB", "BY", "WHY")
-    print_table(columns, rows, "It has not run yet.")
+    print_answer(runs, _print_runs, json=json)
 
 
 @app.command("next")
@@ -124,19 +123,7 @@ def next_moments(
 ) -> None:
     """Show when a job is due next, in its own time zone, and where the clock is changed in between."""
     target = Target(config, url)
-    moments = target.call("jobs.next", id=_id_of(target, name), count=number)
-    if json:
-        print_json(moments)
-        return
-    offset: timedelta | None = None
-    for shown in moments:
-        local = datetime.fromisoformat(shown["local"])
-        changed = offset is not None and local.utcoffset() != offset
-        offset = local.utcoffset()
-        note = "  the clock has been changed" if changed else ""
-        sys.stdout.write(f"{local:%a} {local.isoformat(' ', 'seconds')}{note}\n")
-    if not moments:
-        sys.stderr.write("It will not be due any more.\n")
+    print_answer(target.call("jobs.next", id=_id_of(target, name), count=number), _print_moments, json=json)
 
 
 @app.command()
@@ -243,6 +230,60 @@ def _print_begun(view: dict[str, Any], *, json: bool) -> None:
         sys.stdout.write(f"{_called(view)} {how}\n")
 
 
+def _print_job(job: dict[str, Any]) -> None:
+    grace = job["misfire_grace_time"]
+    print_facts(
+        [
+            ("job", job["id"]),
+            ("owner", f"{job['kind']} {job['owner']}"),
+            ("calls", job["entry"]),
+            ("trigger", job["trigger"]),
+            *([("time zone", job["timezone"])] if job.get("timezone") else []),
+            ("state", _state(job)),
+            ("timeout", duration(job["timeout"]) if job["timeout"] else "none"),
+            ("overlap", job["overlap"]),
+            ("late by", "anything" if grace is None else f"at most {duration(grace)}"),
+            ("jitter", f"up to {duration(job['jitter'])}" if job["jitter"] else "none"),
+            ("runs in", "the service's process" if job["shared"] else "a process of its own"),
+        ]
+    )
+    sys.stdout.write("\nnext, by its trigger:\n")
+    _print_moments(job["next"])
+    sys.stdout.write("\nlast runs:\n")
+    _print_runs(job["runs"])
+
+
+def _print_moments(moments: list[dict[str, Any]]) -> None:
+    offset: timedelta | None = None
+    for shown in moments:
+        local = datetime.fromisoformat(shown["local"])
+        changed = offset is not None and local.utcoffset() != offset
+        offset = local.utcoffset()
+        note = "  the clock has been changed" if changed else ""
+        sys.stdout.write(f"{local:%a} {local.isoformat(' ', 'seconds')}{note}\n")
+    if not moments:
+        sys.stderr.write("It will not be due any more.\n")
+
+
+def _print_runs(runs: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            view["id"],
+            moment(view["started"] or view["finished"] or view["scheduled"]),
+            view["outcome"] or ("running" if view["started"] else "waiting"),
+            duration(view["duration"]),
+            view["peak_memory_mb"],
+            view["actor"],
+            view["exception"] or view["message"],
+        )
+        for view in runs
+    ]
+    if any(view.get("from_memory") for view in runs):
+        sys.stderr.write("The database does not answer: older runs are missing.\n")
+    columns = ("RUN", "WHEN", "OUTCOME", "DURATION", "MEMORY MB", "BY", "WHY")
+    print_table(columns, rows, "It has not run yet.")
+
+
 def _print_jobs(jobs: list[dict[str, Any]], *, json: bool) -> None:
     if json:
         print_json(jobs)
@@ -250,7 +291,7 @@ def _print_jobs(jobs: list[dict[str, Any]], *, json: bool) -> None:
     rows = [
         (
             job["id"],
-            f"running ({job['running']})" if job["running"] else job["state"],
+            _state(job),
             moment(job["next_run"]),
             job["trigger"],
             (job["last_run"] or {}).get("outcome"),
@@ -259,3 +300,7 @@ def _print_jobs(jobs: list[dict[str, Any]], *, json: bool) -> None:
         for job in jobs
     ]
     print_table(("JOB", "STATE", "NEXT RUN", "TRIGGER", "LAST OUTCOME", "LAST END"), rows, "There are no jobs.")
+
+
+def _state(job: dict[str, Any]) -> str:
+    return f"running ({job['running']})" if job["running"] else str(job["state"])

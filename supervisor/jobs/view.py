@@ -92,13 +92,14 @@ def job_view(
     last_run: RunView | None,
 ) -> JobView:
     """``next_run``: None where it is not scheduled."""
+    trigger = spec.trigger.to_wire()
     return JobView(
         id=spec.id,
         name=spec.name,
         owner=spec.owner,
         kind=spec.kind.value,
         entry=spec.entry,
-        trigger=trigger_text(spec.trigger.to_wire()),
+        trigger=trigger_text(trigger),
         state=state_of(spec, next_run, paused=paused),
         next_run=next_run,
         running=running,
@@ -109,6 +110,7 @@ def job_view(
         jitter=spec.jitter,
         misfire_grace_time=spec.misfire_grace_time,
         last_run=last_run,
+        timezone=trigger.get("timezone", ""),
     )
 
 

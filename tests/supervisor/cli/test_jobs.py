@@ -116,10 +116,60 @@ def test_jobs_are_a_table_in_local_time(xcore, supervisor):
     ]
 
 
+@pytest.mark.usefixtures("berlin")
+def test_a_job_is_shown_as_declared_with_its_next_and_last_runs(xcore, supervisor):
+    """All that somebody asks who wonders why it does not run."""
+    job = {**JOB, "trigger": "cron 0 3 * * * (Europe/Berlin)", "timezone": "Europe/Berlin", "timeout": 90.0}
+    supervisor.answers["jobs.show"] = job
+    supervisor.answers["jobs.next"] = [{"time": 1700013600.0, "local": "2023-11-15T03:00:00+01:00"}]
+    supervisor.answers["runs.list"] = [FAILED]
+    outcome = xcore("job", "show", "cleanup")
+    assert outcome.out.splitlines()[:-1] == [
+        "job:        reports.cleanup",
+        "owner:      task reports",
+        "calls:      cleanup",
+        "trigger:    cron 0 3 * * * (Europe/Berlin)",
+        "time zone:  Europe/Berlin",
+        "state:      scheduled",
+        "timeout:    1 min 30 s",
+        "overlap:    skip",
+        "late by:    at most 30.0 s",
+        "jitter:     none",
+        "runs in:    a process of its own",
+        "",
+        "next, by its trigger:",
+        "Wed 2023-11-15 03:00:00+01:00",
+        "",
+        "last runs:",
+        "RUN       WHEN                 OUTCOME  DURATION  MEMORY MB  BY        WHY",
+    ]
+    assert outcome.out.splitlines()[-1].endswith("ValueError: no \\x1b[31msuch\\nfile")
+    for asked in ("jobs.next", "runs.list"):
+        assert 5 in supervisor.arguments_of(asked).values()
+
+
+def test_a_job_that_waits_for_anything_and_never_ran_is_shown(xcore, supervisor):
+    """As declared; a supervisor of the version before does not tell the time zone."""
+    supervisor.answers["jobs.show"] = {**JOB, "misfire_grace_time": None, "jitter": 5.0, "shared": True}
+    supervisor.answers.update({"jobs.next": [], "runs.list": []})
+    outcome = xcore("job", "show", "cleanup")
+    for line in ("late by:    anything", "jitter:     up to 5.0 s", "runs in:    the service's process"):
+        assert line in outcome.out
+    assert "time zone" not in outcome.out
+    assert outcome.err == "It will not be due any more.\nIt has not run yet.\n"
+
+
+def test_show_as_json_is_the_job_with_its_moments_and_runs(xcore, supervisor):
+    """One document; nothing of the job's own is hidden."""
+    moments = [{"time": 0.0, "local": "1970-01-01T00:00:00+00:00"}]
+    supervisor.answers.update({"jobs.show": JOB, "jobs.next": moments, "runs.list": [RUN]})
+    assert json.loads(xcore("job", "show", "cleanup", "--json").out) == {**JOB, "next": moments, "runs": [RUN]}
+
+
 # --- names ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["run", "history", "next", "pause", "resume"])
+@pytest.mark.parametrize("command", ["show", "run", "history", "next", "pause", "resume"])
 def test_a_name_that_several_owners_use_is_refused_with_all_of_them(xcore, supervisor, command):
     """One of them chosen at random would run the wrong thing."""
     supervisor.answers["jobs.list"] = [JOB, {**JOB, "id": "shop.cleanup", "owner": "shop"}]
@@ -139,7 +189,13 @@ def test_an_id_wins_over_a_name_of_another(xcore, supervisor):
 
 @pytest.mark.parametrize(
     ("command", "operation"),
-    [("run", "jobs.run"), ("next", "jobs.next"), ("pause", "jobs.pause"), ("history", "jobs.show")],
+    [
+        ("show", "jobs.show"),
+        ("run", "jobs.run"),
+        ("next", "jobs.next"),
+        ("pause", "jobs.pause"),
+        ("history", "jobs.show"),
+    ],
 )
 def test_an_unknown_job_ends_with_1(xcore, supervisor, command, operation):
     """In the supervisor's own words."""

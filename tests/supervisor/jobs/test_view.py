@@ -1,5 +1,7 @@
 """Jobs and runs as people see them."""
 
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from plugin_runtime.task_protocol import Outcome, Overlap
@@ -7,6 +9,7 @@ from plugin_runtime.task_views import JobView
 from supervisor.jobs.outcome import Conclusion
 from supervisor.jobs.stopwatch import Stopwatch
 from supervisor.jobs.view import active_view, ended_view, fitting, job_view, moments, state_of, trigger_text
+from supervisor.schedule.triggers import parse_trigger
 from tests.fakes.jobs import Every, job, request, run_view
 from tests.fakes.moved_clock import MovedClock
 
@@ -30,6 +33,21 @@ from tests.fakes.moved_clock import MovedClock
 )
 def test_a_trigger_in_words(wire, text):
     assert trigger_text(wire) == text
+
+
+@pytest.mark.parametrize(
+    ("trigger", "timezone"),
+    [
+        ({"type": "interval", "seconds": 60, "timezone": "Europe/Berlin"}, ""),
+        ({"type": "cron", "cron_params": "0 3 * * *", "timezone": "Europe/Berlin"}, "Europe/Berlin"),
+        ({"type": "cron", "cron_params": "0 3 * * *"}, "UTC"),
+    ],
+)
+def test_a_job_is_shown_with_the_zone_that_its_trigger_is_meant_in(trigger, timezone):
+    """The machine's, where none is named; an interval is meant in none."""
+    spec = job(trigger=parse_trigger(trigger, ZoneInfo("UTC")))
+    view = job_view(spec, paused=False, next_run=None, running=0, queued=0, last_run=None)
+    assert view.timezone == timezone
 
 
 @pytest.mark.parametrize(
