@@ -21,6 +21,8 @@ from plugin_runtime.failure import sendable
 from plugin_runtime.task_protocol import JobDeclaration, Overlap
 
 _NAME = re.compile(r"[\w.-]{1,100}")
+_CALL = re.compile(r"\s*(\w+)\s*\(.*\)\s*", re.DOTALL)
+_AMOUNT = re.compile(r"\s*(\d{0,15})\s*(second|minute|hour|day)s?\s*", re.IGNORECASE)
 _CRON_FIELDS = 5
 _MISSING = object()
 
@@ -141,8 +143,13 @@ class JobReader:
         name = value if isinstance(value, str) else _name_of(value)
         if isinstance(value, str):
             value = getattr(self._module, value, _MISSING)
-        if value is None:
+        call = _CALL.fullmatch(name)
+        if value is None and "func" in self._entry:
+            self._wrong("key 'func' is None", 'write the function without calling it: "func": cleanup, not cleanup()')
+        elif value is None:
             self._wrong("has no 'func'", 'write: "func": cleanup, a function of the module or its name')
+        elif value is _MISSING and call is not None:
+            self._wrong(f"key 'func' is {name!r}, a call", f'write the function alone: "func": {call[1]}')
         elif value is _MISSING:
             functions = [key for key, item in vars(self._module).items() if callable(item) and not key.startswith("_")]
             close = difflib.get_close_matches(name, functions, n=1)
@@ -158,7 +165,7 @@ class JobReader:
     # --- when ---
 
     def _trigger(self) -> dict[str, Any]:
-        kind = self._choice("interval", TRIGGERS)
+        kind = self._kind()
         timezone = self._get("timezone")
         if not _is_text(timezone):
             self._wrong(f"key 'timezone' is {reprlib.repr(timezone)}, not a str", 'write: "timezone": "Europe/Berlin"')
@@ -168,6 +175,18 @@ class JobReader:
         if kind == "date":
             return {"type": kind, "date": self._date(), "timezone": timezone}
         return {"type": "interval", "seconds": self._duration(), "timezone": timezone}
+
+    def _kind(self) -> str:
+        """Its key is called interval, and many write there how long that is."""
+        value = self._entry.get("interval")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        amount = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
+        if not number and amount is None:
+            return self._choice("interval", TRIGGERS)
+        unit, count = (f"{amount[2].lower()}s", amount[1] or DEFAULT_MINUTES) if amount else ("minutes", value)
+        hint = f'it is the type of the trigger, "interval" or "cron"; write: "{unit}": {count}'
+        self._wrong(f"key 'interval' is {reprlib.repr(value)}", hint)
+        return TRIGGERS[0]
 
     def _check_other_triggers(self, kind: str) -> None:
         """A schedule that is written and not followed would surprise its author at night.

@@ -33,6 +33,8 @@ REQUIRED_KEYS: Mapping[str, str] = {
 """With an example of each."""
 KEYS = (*REQUIRED_KEYS, "title", CON)
 """All others are the author's own."""
+_TAKEN_FOR_CON = ("con", "cons", "cron", "crons", "job", "jobs", "schedule", "schedules", "scheduler")
+"""What authors write in place of it."""
 
 _TOO_LARGE = "it is larger than a message can be: keep data in files"
 
@@ -77,10 +79,7 @@ class _Reader:
         service_main = self._service_main()
         metadata = self._metadata()
         declared = self._jobs(metadata.get(CON), has_service=service_main is not None)
-        if service_main is None and not hasattr(self._module, SERVICE_MAIN) and not metadata.get(CON):
-            self._wrong(
-                "it has neither a service nor jobs", "write: def service_main(service): ...; or list its jobs in con"
-            )
+        self._check_purpose(metadata)
         description = TaskDescription(
             title=self._text(metadata, "title", self._task),
             type=self._required(metadata, "type"),
@@ -101,6 +100,20 @@ class _Reader:
 
     def _wrong(self, problem: str, hint: str) -> None:
         self._errors.append(breach(self._task, self._file, problem, hint))
+
+    def _check_purpose(self, metadata: Mapping[Any, Any]) -> None:
+        """Something has to be run; a list of jobs under another name never would be, beside a service neither."""
+        if metadata.get(CON):
+            return
+        idle = not hasattr(self._module, SERVICE_MAIN)
+        for key, value in metadata.items():
+            if isinstance(key, str) and key.lower() in _TAKEN_FOR_CON and key != CON and (idle or _holds_jobs(value)):
+                self._wrong(f"metadata has key {key!r} and no jobs in {CON!r}", f"did you mean {CON!r}? rename it")
+                return
+        if idle:
+            self._wrong(
+                "it has neither a service nor jobs", "write: def service_main(service): ...; or list its jobs in con"
+            )
 
     def _service_main(self) -> Optional[Callable[[Any], Any]]:
         found: Any = getattr(self._module, SERVICE_MAIN, None)
@@ -181,6 +194,10 @@ class _Reader:
         except ValueError:  # over the limit of a frame; all that it holds can be packed
             return TaskDescription(errors=[breach(self._task, self._file, f"metadata: {_TOO_LARGE}", "")])
         return description
+
+
+def _holds_jobs(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) and "func" in item for item in value)
 
 
 def _folded(keys: Iterable[Any]) -> list[str]:

@@ -118,6 +118,23 @@ metadata = {"type": 1, "con": [{"name": "a b", "minutes": -1, "colour": 1}, {"fu
     assert told.count("\n") == 11
 
 
+@pytest.mark.parametrize("key", ["cron", "jobs", "schedule", "Con"])
+@pytest.mark.parametrize("service", ["", SERVICE])
+def test_jobs_under_another_key_than_con_are_noticed(tmp_path, key, service):
+    """All other keys are the author's own; but these jobs would never run, and nobody would know why."""
+    code = f"{service}{WORK}metadata['{key}'] = [{{'func': 'cleanup', 'name': 'cleanup'}}]\n"
+    (problem,) = problems(tmp_path, code)
+    assert f"metadata has key '{key}' and no jobs in 'con'; did you mean 'con'?" in problem
+
+
+def test_a_key_of_the_authors_own_is_left_to_them(tmp_path):
+    """What does not look like jobs is none, as long as there is something else to run."""
+    description = load(tmp_path, SERVICE + "metadata.update(schedule='weekly', jobs=3)\n").description
+    assert (description.errors, description.meta_file) == ([], {"schedule": "weekly", "jobs": 3})
+    (problem,) = problems(tmp_path, "metadata['schedule'] = 'weekly'\n")
+    assert "did you mean 'con'?" in problem
+
+
 def test_metadata_that_is_too_large_for_a_message_is_an_error(tmp_path):
     """Not the end of the control channel."""
     (problem,) = problems(tmp_path, SERVICE + f"metadata['data'] = 'x' * {MAX_CONTROL_FRAME}\n")
@@ -215,13 +232,25 @@ metadata["con"] = [{{"func": {function}, "name": "it"}}]
         ('"func": cleanup, "name": "a/b"', "con[0] key 'name' is 'a/b'"),
         ('"func": "claenup", "name": "a"', "the module has no 'claenup'; did you mean 'cleanup'?"),
         ('"func": "nothing", "name": "a"', "write: def nothing(): ..."),
+        (
+            '"func": "cleanup()", "name": "a"',
+            "is 'cleanup()', a call; write the function alone: \"func\": cleanup",
+        ),
+        ('"func": cleanup(), "name": "a"', "key 'func' is None; write the function without calling it"),
         ('"func": 5, "name": "a"', "key 'func' is 5, not a function"),
         ('"func": lambda x: x, "name": "a"', "needs arguments, and jobs are called without"),
         ('"func": cleanup, "name": "a", "minute": 5', "unknown key 'minute'; did you mean 'minutes'?"),
         ('"func": cleanup, "name": "a", "Overlap": "skip"', "unknown key 'Overlap'; did you mean 'overlap'?"),
         ('"func": cleanup, "name": "a", "colour": 5', "unknown key 'colour'; known keys are func, name, "),
         ('"func": cleanup, "name": "a", 5: 5', "unknown key 5; known keys are"),
-        ('"func": cleanup, "name": "a", "interval": 5', "key 'interval' is 5; write one of interval, cron, date"),
+        ('"func": cleanup, "name": "a", "interval": "x"', "key 'interval' is 'x'; write one of interval, cron, date"),
+        ('"func": cleanup, "name": "a", "interval": True', "key 'interval' is True; write one of interval, cron, date"),
+        (
+            '"func": cleanup, "name": "a", "interval": "minutes"',
+            'type of the trigger, "interval" or "cron"; write: "minutes": 10',
+        ),
+        ('"func": cleanup, "name": "a", "interval": 5', "key 'interval' is 5; it is the type of the trigger"),
+        ('"func": cleanup, "name": "a", "interval": "2 Hours"', 'write: "hours": 2'),
         ('"func": cleanup, "name": "a", "interval": "Cron"', "did you mean 'cron'?"),
         ('"func": cleanup, "name": "a", "minutes": "5"', "key 'minutes' is '5', not a number from 0 up"),
         ('"func": cleanup, "name": "a", "minutes": True', "key 'minutes' is True"),
