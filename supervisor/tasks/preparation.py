@@ -58,15 +58,15 @@ class TaskPreparation:
         copy = await in_phase(Phase.IMPORT, asyncio.to_thread(self._copies.make, name, text))
         plugin = self._plugin_of(literal_module_dir(text) or "")
         build = await self._build(name, file, copy, plugin, on_progress)
-        description = await self._describe(build)
+        description, jobs = await self._describe(build)
         wanted = self._plugin_of(description.module_dir)
         if wanted != plugin:
             build = await self._build(name, file, copy, wanted, on_progress)
-            description = await self._describe(build)
+            description, jobs = await self._describe(build)
             if self._plugin_of(description.module_dir) != wanted:
                 message = f"{file.name}: moduleDir differs from one import to the next: {description.module_dir!r}"
                 raise _invalid(message, "let it be the same in every environment")
-        return PreparedTask(build, description, self._jobs(name, description.jobs))
+        return PreparedTask(build, description, jobs)
 
     def forget_others(self, task: str, keep: set[str]) -> None:
         """Remove the copies of a task but for the hashes ``keep``. Writes files and blocks."""
@@ -82,16 +82,18 @@ class TaskPreparation:
         ground = await self._grounds.make(name, plugin, on_progress)
         return TaskBuild(name, file, copy, ground, self._live.current.folder)
 
-    async def _describe(self, build: TaskBuild) -> TaskDescription:
+    async def _describe(self, build: TaskBuild) -> tuple[TaskDescription, tuple[JobSpec, ...]]:
+        """Its description, and the jobs in it; what is wrong with either is told at once, to be mended in one go."""
         spec = inspector_spec(build, self._live.current)
         what = f"task {build.name!r}"
         seen = await self._validator.inspect(spec, inspector_settings(build), TaskDescription, what)
         description = seen.description or TaskDescription(errors=[seen.failure] if seen.failure else [])
-        if description.errors:
-            raise PreparationError(error_of(description.errors, seen.log_tail))
-        return description
+        jobs, failures = self._jobs(build.name, description.jobs)
+        if failures := [*description.errors, *failures]:
+            raise PreparationError(error_of(failures, seen.log_tail))
+        return description, tuple(jobs)
 
-    def _jobs(self, task: str, declarations: Sequence[JobDeclaration]) -> tuple[JobSpec, ...]:
+    def _jobs(self, task: str, declarations: Sequence[JobDeclaration]) -> tuple[list[JobSpec], list[Failed]]:
         jobs, failures = [], []
         for declaration in declarations:
             try:
@@ -99,9 +101,7 @@ class TaskPreparation:
             except JobError as error:
                 message = f"task {task!r}: job {error.job!r}: {error.key}: {error.problem}"
                 failures.append(Failed(Phase.MANIFEST.value, "JobInvalid", message, error.hint, permanent=True))
-        if failures:
-            raise PreparationError(error_of(failures, []))
-        return tuple(jobs)
+        return jobs, failures
 
 
 def _text_of(file: Path) -> str:

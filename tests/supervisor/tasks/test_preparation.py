@@ -196,6 +196,21 @@ def test_all_jobs_that_are_wrong_are_told_at_once(at):
     assert "job 'b'" not in error.message
 
 
+def test_what_the_inspector_refused_hides_no_job_that_is_wrong(at):
+    """Its author mends both in one go; each problem has its hint beside it."""
+    at.inspector = Inspector(
+        TaskDescription(
+            errors=[Failed("manifest", "MetadataInvalid", "no version", "write it")],
+            jobs=[JobDeclaration("a", "work", {"type": "cron", "cron_params": {"hours": 3}, "timezone": ""})],
+        )
+    )
+    error = at.error()
+    assert error.type == "MetadataInvalid"
+    assert error.problems[0] == "no version; write it"
+    assert error.problems[1].startswith("task 'report': job 'a': cron_params.hours: ")
+    assert error.problems[1].endswith("; did you mean 'hour'?")
+
+
 def test_a_file_that_cannot_be_read_says_why(at):
     """A dangling link, one that vanished, one that is no text."""
     at.file.unlink()
