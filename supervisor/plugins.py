@@ -10,6 +10,7 @@ from typing import Any
 from plugin_runtime.protocol import PluginHealth, PluginState
 from plugin_runtime.views import PluginView
 from supervisor.changes import within
+from supervisor.config.unknown_names import unknown_names
 from supervisor.errors import ConfigurationError, ConflictError, PluginRefusedError, StoreError, UnknownNameError
 from supervisor.log_files import LogFiles
 from supervisor.operations import Operation
@@ -65,6 +66,9 @@ class Plugins:
             self._spawn(self._bring_up(plugin), f"plugin-{plugin.name}")
         if not self._plugins:
             logger.info("There are no plugins in %s yet", self._directory)
+        configured = self._services.configuration.plugins
+        for problem in unknown_names("plugins", configured, self._plugins, self._directory):
+            logger.warning("Configuration: %s", problem)
 
     async def settled(self) -> None:
         """Wait until no plugin is on its way any more."""

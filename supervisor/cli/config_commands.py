@@ -55,14 +55,17 @@ def show(path: Path, *, as_json: bool = False) -> None:
 
 
 def check(path: Path, *, as_json: bool = False) -> None:
-    """Print that the configuration is valid.
+    """Print that the configuration is valid, and what in it has no effect.
 
     Raises:
         typer.Exit: it is not; the one error has been printed.
     """
     configuration = _load(path, as_json=as_json)
-    answer = {"valid": True, "path": str(configuration.path)}
+    warnings = _warnings(configuration)
+    answer = {"valid": True, "path": str(configuration.path), "warnings": warnings}
     typer.echo(json.dumps(answer) if as_json else f"{configuration.path}: ok")
+    if not as_json:
+        sys.stderr.writelines(f"{configuration.path}: {one_line(warning)}\n" for warning in warnings)
 
 
 def reload(path: Path, *, as_json: bool = False, url: str = "") -> None:
@@ -85,6 +88,31 @@ def reload(path: Path, *, as_json: bool = False, url: str = "") -> None:
     )
     for key, meaning in said:
         sys.stdout.writelines(f"{meaning}: {one_line(name)}\n" for name in view[key])
+
+
+def _warnings(configuration: "Configuration") -> list[str]:
+    from supervisor.config.unknown_names import unknown_names  # noqa: PLC0415 - see the top of the file
+
+    found = []
+    if configuration.plugins:
+        from supervisor.plugins import plugin_folders  # noqa: PLC0415 - brings the database, too
+
+        plugins = {folder.name for folder in plugin_folders(configuration.plugins_directory)}
+        found += unknown_names("plugins", configuration.plugins, plugins, configuration.plugins_directory)
+    if configuration.tasks:
+        tasks = _task_names(configuration.tasks_directory)
+        found += unknown_names("tasks", configuration.tasks, tasks, configuration.tasks_directory)
+    return found
+
+
+def _task_names(directory: Path) -> set[str]:
+    """None where the directory cannot be read."""
+    from supervisor.tasks.discovery import Look, look  # noqa: PLC0415 - see the top of the file
+
+    try:
+        return set(look(directory, Look()).files)
+    except OSError:
+        return set()
 
 
 def _load(path: Path, *, as_json: bool) -> "Configuration":

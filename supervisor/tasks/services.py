@@ -10,6 +10,7 @@ from plugin_runtime.protocol import Cause, Kind, PluginState
 from plugin_runtime.task_views import TaskView
 from supervisor.changes import within
 from supervisor.config.configuration import Configuration
+from supervisor.config.unknown_names import unknown_names
 from supervisor.errors import ConflictError, StoreError, UnknownNameError
 from supervisor.folder_watch import FolderWatch
 from supervisor.log_files import LogFiles
@@ -64,6 +65,7 @@ class ServiceManager:
         """
         self._rows = {row.module: row for row in await self._services.repository.get_all()}
         await self.look()
+        self._warn_of_unknown_names()
         self._services.live.subscribe(self._apply)
         self._watch.start(self.look)
 
@@ -195,7 +197,14 @@ class ServiceManager:
             if before.task_keys(name) != after.task_keys(name) and not (task.is_refused or self._closing):
                 self._spawn(task, task.restart(Cause.RELOAD, CONFIGURATION))
                 restarted += [name] if task.enabled else []
+        if before.tasks != after.tasks:
+            self._warn_of_unknown_names()
         return restarted
+
+    def _warn_of_unknown_names(self) -> None:
+        configured = self._services.live.current.tasks
+        for problem in unknown_names("tasks", configured, self._tasks, self._watch.folder):
+            logger.warning("Configuration: %s", problem)
 
     # --- work ---
 

@@ -3,12 +3,14 @@
 import asyncio
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
 from plugin_runtime.protocol import MAX_SCHEMA, Cause, Description, PluginSchema, RoutingSnapshot, Schema, UpstreamDied
 from plugin_runtime.views import PluginError
 from plugin_runtime.wire import Envelope
+from supervisor.config.plugin_keys import PluginOverrides
 from supervisor.errors import (
     ConfigurationError,
     ConflictError,
@@ -93,6 +95,24 @@ def test_what_fails_is_shown_and_nobody_else_notices(run, caplog):
 
     run(scenario)
     assert "Plugin mistaken cannot be brought up" in caplog.text
+
+
+def test_keys_for_a_plugin_that_is_not_there_are_warned_of(run, caplog):
+    """A misspelt name is silent otherwise."""
+
+    async def scenario(at):
+        at.add("shop", app="main:app")
+        configuration = replace(
+            at.services.configuration, plugins={"shop": PluginOverrides(), "shp": PluginOverrides()}
+        )
+        services = replace(at.services, configuration=configuration)
+        at.plugins._services = services
+        await at.discover()
+
+    run(scenario)
+    (warning,) = [line for line in caplog.messages if "has no effect" in line]
+    assert warning.startswith("Configuration: plugins.shp has no effect: there is no plugin 'shp' in ")
+    assert warning.endswith("; did you mean 'shop'?")
 
 
 def test_a_disabled_plugin_is_listed_and_left_alone(run):

@@ -28,7 +28,33 @@ def test_check_of_a_valid_file_says_ok(run, tmp_path):
     """Exit code 0."""
     result = run("check", "{}")
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/config.json: ok\n")
-    assert json.loads(run("check", "{}", "--json").stdout) == {"valid": True, "path": f"{tmp_path}/config.json"}
+    assert json.loads(run("check", "{}", "--json").stdout) == {
+        "valid": True,
+        "path": f"{tmp_path}/config.json",
+        "warnings": [],
+    }
+
+
+def test_check_warns_of_keys_for_plugins_and_tasks_that_are_not_there(run, tmp_path):
+    """Misspelt names are silent otherwise; no error, since the folder may come with the next deployment."""
+    (tmp_path / "plugins" / "shop").mkdir(parents=True)
+    (tmp_path / "backgroundtask").mkdir()
+    (tmp_path / "backgroundtask" / "sweep.py").touch()
+    text = json.dumps({"plugins": {"shp": {}, "shop": {}}, "tasks": {"sweeep": {}, "sweep": {}}})
+    warnings = [
+        f"plugins.shp has no effect: there is no plugin 'shp' in {tmp_path}/plugins; did you mean 'shop'?",
+        f"tasks.sweeep has no effect: there is no task 'sweeep' in {tmp_path}/backgroundtask; did you mean 'sweep'?",
+    ]
+    result = run("check", text)
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/config.json: ok\n")
+    assert result.stderr.splitlines() == [f"{tmp_path}/config.json: {warning}" for warning in warnings]
+    assert json.loads(run("check", text, "--json").stdout)["warnings"] == warnings
+
+
+def test_check_warns_where_there_is_no_directory_at_all(run, tmp_path):
+    """There is nothing to suggest, but what to do."""
+    (warning,) = json.loads(run("check", '{"tasks": {"sweep": {}}}', "--json").stdout)["warnings"]
+    assert warning.endswith("backgroundtask; it counts as soon as there is a task of that name")
 
 
 @pytest.mark.parametrize("command", ["check", "show"])

@@ -111,3 +111,20 @@ def test_the_interval_can_be_changed_while_running(run):
         await until(lambda: at.causes("linked") == ["reload"], "the change is noticed", DEADLINE)
 
     run(scenario, manager={"tasks": {"interval": 600}})
+
+
+def test_keys_for_a_task_that_is_not_there_are_warned_of(run, caplog):
+    """At the start, and when they are changed; once each."""
+
+    async def scenario(at):
+        at.write("steady")
+        await at.discover()
+        await at.reaches("steady", "running")
+        assert caplog.text.count("tasks.stedy has no effect") == 1
+        assert "did you mean 'steady'?" in caplog.text
+        at.configure(tasks={"stedy": {"memory_hard_mb": 100}}, manager={"tasks": {"max_retries": 1}})
+        assert caplog.text.count("tasks.stedy has no effect") == 1
+        at.configure(tasks={"steady": {}, "stead": {}})
+        assert caplog.text.count("tasks.stead has no effect") == 1
+
+    run(scenario, tasks={"stedy": {"memory_hard_mb": 100}})
