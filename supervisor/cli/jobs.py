@@ -239,7 +239,7 @@ def _print_job(job: dict[str, Any]) -> None:
             ("calls", job["entry"]),
             ("trigger", job["trigger"]),
             *([("time zone", job["timezone"])] if job.get("timezone") else []),
-            ("state", _state(job)),
+            ("state", _state(job) + (": activate is false" if job["state"] == "inactive" else "")),
             ("timeout", duration(job["timeout"]) if job["timeout"] else "none"),
             ("overlap", job["overlap"]),
             ("late by", "anything" if grace is None else f"at most {duration(grace)}"),

@@ -26,6 +26,8 @@ STOP_TIMEOUT = 640.0
 """Seconds; a gateway gives up after 630, and its words are better than ours."""
 
 _UP = {"running", "idle"}
+_MEANT = {"disabled": "stopped until it is started", "exited": "it has ended, and is not started again by itself"}
+"""States whose names do not say what follows."""
 _SHOWN = {
     "name": "name",
     "title": "title",
@@ -34,7 +36,6 @@ _SHOWN = {
     "version": "version",
     "author": "author",
     "module_dir": "belongs to",
-    "state": "state",
 }
 
 NameArgument = Annotated[str, typer.Argument(help="The task's file name without .py.")]
@@ -147,6 +148,8 @@ def _print_metadata(metadata: dict[str, Any]) -> None:
 
 def _print_task(task: dict[str, Any]) -> None:
     print_facts((label, task[key]) for key, label in _SHOWN.items())
+    meant = _MEANT.get(task["state"])
+    print_facts([("state", task["state"] + (f": {meant}" if meant else ""))])
     print_facts(
         [("at boot", "started" if task["enabled"] else "not started"), ("jobs", ", ".join(task["jobs"]) or "-")]
     )

@@ -301,7 +301,9 @@ class ServiceManager:
         """Begin to replace its process; return when that is done, or after ``wait`` seconds with TookTooLongError."""
         task = self._for_order(name, "restart")
         if not task.enabled:
-            raise ConflictError(f"cannot restart task {name!r}: it is stopped", hint="start it")
+            raise ConflictError(
+                f"cannot restart task {name!r}: it is stopped", hint=f"start it with xcore task start {name}"
+            )
         work = task.restart(Cause.OPERATOR, actor)
         await self._carry_out(task, work, wait, f"the restart of task {name!r}")
         return self._view(task)

@@ -1,12 +1,16 @@
 """docs/reference/states.md says what every state, event and cause means."""
 
+from itertools import product
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from gateway.admin.task_models import STOPPED, status_of
 from plugin_runtime.protocol import Cause, PluginState, State
 from supervisor.child_events import Event
+from supervisor.jobs.view import state_of
+from tests.fakes.jobs import job
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "states.md"
 
@@ -33,3 +37,13 @@ def test_every_event_has_a_row():
     """An event without a row is an event nobody decided about."""
     documented = section("What happens to a process, and the state after it")
     assert list(documented) == [event.__name__ for event in get_args(Event)]
+
+
+def test_the_words_for_what_does_not_run_are_those_that_are_said():
+    """Three interfaces tell of the same thing; whoever reads two of them needs to know."""
+    states = {
+        state_of(job(activate=activate), None, paused=paused) for activate, paused in product((True, False), repeat=2)
+    }
+    tasks = {PluginState.DISABLED.value, PluginState.EXITED.value, PluginState.IDLE.value}
+    assert set(section("Words for what does not run")) == states | tasks | {STOPPED}
+    assert {status_of({"state": state.value}) for state in (PluginState.DISABLED, PluginState.EXITED)} == {STOPPED}

@@ -123,6 +123,20 @@ def test_a_task_is_shown_with_its_process_and_its_jobs(xcore, supervisor):
     assert out.splitlines()[-1].split() == ["42", "1", "min", "5", "s", "2", "0", "0.5", "30.0"]
 
 
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        ("running", "running\n"),
+        ("disabled", "disabled: stopped until it is started\n"),
+        ("exited", "exited: it has ended, and is not started again by itself\n"),
+    ],
+)
+def test_a_task_that_does_not_run_is_shown_with_what_that_means(xcore, supervisor, state, shown):
+    """Who has stopped one looks for that word."""
+    supervisor.answers["tasks.show"] = {**TASK, "state": state}
+    assert f"state:      {shown}" in xcore("task", "show", "sweep").out
+
+
 def test_a_broken_task_is_shown_with_what_to_do(xcore, supervisor):
     """Phase, message, hint, place; and how its last process ended."""
     supervisor.answers["tasks.show"] = {**BROKEN, "enabled": False}
