@@ -10,7 +10,7 @@ from typing import Any
 from plugin_runtime.protocol import PluginHealth, PluginState
 from plugin_runtime.views import PluginView
 from supervisor.changes import within
-from supervisor.config.unknown_names import unknown_names
+from supervisor.config.unknown_names import warn_of_unknown_names
 from supervisor.errors import ConfigurationError, ConflictError, PluginRefusedError, StoreError, UnknownNameError
 from supervisor.log_files import LogFiles
 from supervisor.operations import Operation
@@ -66,9 +66,7 @@ class Plugins:
             self._spawn(self._bring_up(plugin), f"plugin-{plugin.name}")
         if not self._plugins:
             logger.info("There are no plugins in %s yet", self._directory)
-        configured = self._services.configuration.plugins
-        for problem in unknown_names("plugins", configured, self._plugins, self._directory):
-            logger.warning("Configuration: %s", problem)
+        warn_of_unknown_names("plugins", self._services.configuration.plugins, self._plugins, self._directory)
 
     async def settled(self) -> None:
         """Wait until no plugin is on its way any more."""

@@ -28,5 +28,5 @@ def readme_commands() -> list[str]:
 
 def readme_plugin() -> tuple[str, str]:
     """Path and content of README's smallest plugin."""
-    (plugin,) = files(README).items()
+    (plugin,) = (written for written in files(README).items() if written[0].startswith("plugins/"))
     return plugin

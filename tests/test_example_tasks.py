@@ -13,16 +13,21 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from plugin_runtime import task_metadata
+from supervisor.cli.first_project import TASK
 from supervisor.manifest import parse_manifest
 from supervisor.schedule.declared import from_declaration, from_manifest
 from supervisor.tasks.module_dir import literal_module_dir
-from tests.readme import ROOT, TASKS_AND_JOBS, files
+from tests.readme import README, ROOT, TASKS_AND_JOBS, files
 
 UTC = ZoneInfo("UTC")
 EXAMPLES = sorted((ROOT / "backgroundtask").glob("*.py"))
-TEXTS = {path.stem: path.read_text() for path in EXAMPLES} | {
-    Path(path).stem: text for path, text in files(TASKS_AND_JOBS).items()
+WRITTEN = {
+    Path(path).stem: text
+    for page in (README, TASKS_AND_JOBS)
+    for path, text in files(page).items()
+    if path.startswith("backgroundtask/")
 }
+TEXTS = {path.stem: path.read_text() for path in EXAMPLES} | WRITTEN | {"first": TASK}
 
 
 @pytest.fixture
@@ -61,8 +66,8 @@ class Service:
 
 
 def test_there_is_one_example_of_each_kind():
-    """A service, jobs alone, the task of a plugin; and the how-to's, which has both."""
-    assert TEXTS.keys() == {"board_digest", "heartbeat", "report", "outbox"}
+    """A service, jobs alone, the task of a plugin; README's, the how-to's, and that of ``xcore init``."""
+    assert TEXTS.keys() == {"board_digest", "heartbeat", "report", "ticker", "outbox", "first"}
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -76,7 +81,7 @@ def test_every_example_is_valid(load, name):
     assert literal_module_dir(TEXTS[name]) == description.module_dir
 
 
-@pytest.mark.parametrize("name", sorted(TEXTS.keys() - {"outbox"}))
+@pytest.mark.parametrize("name", [path.stem for path in EXAMPLES])
 def test_every_function_of_an_example_has_type_hints(name):
     """People copy them."""
     for node in ast.walk(ast.parse(TEXTS[name])):

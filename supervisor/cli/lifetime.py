@@ -1,6 +1,5 @@
 """``xcore init, up, down, status``: the life of a project and of its supervisor."""
 
-import json as json_module
 import os
 import shutil
 import sys
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from supervisor.cli.first_project import CONFIG, IGNORED, PLUGIN, TASK
 from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, Target, UrlOption, state_folder
 from supervisor.cli.output import duration, print_json, print_lines
 from supervisor.cli.plugins import print_plugins
@@ -23,27 +23,6 @@ from supervisor.state_folder import StateFolder
 POLL_INTERVAL = 0.05
 """Seconds between two looks whether a supervisor that was asked to stop is gone; there is nobody left to tell us."""
 
-_CONFIG = {"manager": {"plugins": {"directory": "./plugins"}, "tasks": {"directory": "./backgroundtask"}}}
-
-_HELLO = '''"""A first plugin, served under /app/hello/."""
-
-from fastapi import APIRouter
-
-PLUGIN_INFO = {"name": "Hello", "version": "0.1.0", "author": "you", "Api_prefix": "/app/hello"}
-
-router = APIRouter(prefix="/app/hello")
-
-
-@router.get("/")
-def greet(name: str = "world") -> dict[str, str]:
-    return {"message": f"Hello, {name}!"}
-
-
-class Plugin:
-    def run(self) -> None:
-        """Part of the contract; nothing to do here."""
-'''
-
 
 def add_to(app: typer.Typer) -> None:
     for command in (init, up, down, status):
@@ -54,17 +33,14 @@ def init(
     directory: Annotated[Path, typer.Argument(help="Where; made if missing.", metavar="[DIR]")] = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Make a project: config.json, and a first plugin where there is none. Nothing that exists is changed."""
+    """Make a project: config.json, a first plugin and a first task where there is none. What exists stays as it is."""
     made = []
-    files = {
-        "config.json": json_module.dumps(_CONFIG, indent=2) + "\n",
-        ".gitignore": "/.xcore/\n__pycache__/\n.env\n",
-        "plugins/hello/run.py": _HELLO,
-    }
+    files = {"config.json": CONFIG, ".gitignore": IGNORED}
     try:
-        if any((directory / "plugins").glob("*")):
-            del files["plugins/hello/run.py"]
-        (directory / "backgroundtask").mkdir(parents=True, exist_ok=True)
+        if not any((directory / "plugins").glob("*")):
+            files["plugins/hello/run.py"] = PLUGIN
+        if not any((directory / "backgroundtask").glob("*.py")):
+            files["backgroundtask/first.py"] = TASK
         for name, text in files.items():
             path = directory / name
             if not path.exists():

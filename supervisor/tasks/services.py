@@ -10,7 +10,7 @@ from plugin_runtime.protocol import Cause, Kind, PluginState
 from plugin_runtime.task_views import TaskView
 from supervisor.changes import within
 from supervisor.config.configuration import Configuration
-from supervisor.config.unknown_names import unknown_names
+from supervisor.config.unknown_names import warn_of_unknown_names
 from supervisor.errors import ConflictError, StoreError, UnknownNameError
 from supervisor.folder_watch import FolderWatch
 from supervisor.log_files import LogFiles
@@ -65,7 +65,7 @@ class ServiceManager:
         """
         self._rows = {row.module: row for row in await self._services.repository.get_all()}
         await self.look()
-        self._warn_of_unknown_names()
+        warn_of_unknown_names("tasks", self._services.live.current.tasks, self._tasks, self._watch.folder)
         self._services.live.subscribe(self._apply)
         self._watch.start(self.look)
 
@@ -198,13 +198,8 @@ class ServiceManager:
                 self._spawn(task, task.restart(Cause.RELOAD, CONFIGURATION))
                 restarted += [name] if task.enabled else []
         if before.tasks != after.tasks:
-            self._warn_of_unknown_names()
+            warn_of_unknown_names("tasks", after.tasks, self._tasks, self._watch.folder)
         return restarted
-
-    def _warn_of_unknown_names(self) -> None:
-        configured = self._services.live.current.tasks
-        for problem in unknown_names("tasks", configured, self._tasks, self._watch.folder):
-            logger.warning("Configuration: %s", problem)
 
     # --- work ---
 

@@ -17,7 +17,7 @@ def fresh(project):
     return project
 
 
-def test_init_and_up_serve_a_first_plugin(fresh):
+def test_init_and_up_serve_a_first_plugin_and_run_a_first_task(fresh):
     """Two commands, and it answers; what is printed says where."""
     configuration = json.loads((fresh.folder / "config.json").read_text())
     configuration["gateway"] = {"port": 0}
@@ -31,6 +31,9 @@ def test_init_and_up_serve_a_first_plugin(fresh):
         assert line in printed
     assert fresh.http.get("/app/hello/", params={"name": "you"}).json() == {"message": "Hello, you!"}
     assert "hello" in fresh.xcore("plugin", "list").stdout
+    fresh.wait_for_task("first", "running")
+    fresh.wait_until(lambda: "still here" in fresh.xcore("task", "logs", "first").stdout, "it says something")
+    assert "first.tell_load" in fresh.xcore("job", "list").stdout
 
 
 def test_init_changes_nothing_that_is_there(fresh):

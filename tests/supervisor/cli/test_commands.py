@@ -213,7 +213,12 @@ def test_down_waits_until_the_process_is_gone(xcore, supervisor):
 def test_init_makes_a_project_and_changes_nothing_that_is_there(xcore, project):
     """A second time, it makes nothing."""
     outcome = xcore("init", "new", "--json")
-    assert json.loads(outcome.out)["made"] == ["new/config.json", "new/.gitignore", "new/plugins/hello/run.py"]
+    assert json.loads(outcome.out)["made"] == [
+        "new/config.json",
+        "new/.gitignore",
+        "new/plugins/hello/run.py",
+        "new/backgroundtask/first.py",
+    ]
     assert xcore("config", "check", "--config", "new/config.json").code == 0
     compile((project / "new/plugins/hello/run.py").read_text(), "run.py", "exec")
     (project / "new/config.json").write_text('{"gateway": {"port": 1}}')
