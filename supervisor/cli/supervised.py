@@ -1,5 +1,6 @@
 """What the CLI says of plugins and tasks alike: their errors, their exits, whether they run."""
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,9 +13,10 @@ _IN_TROUBLE = {"failed", "backoff", "refused", "degraded"}
 
 
 def brief_error(view: dict[str, Any]) -> str:
-    """The first sentence of the first thing that is wrong; "" where nothing is."""
+    """The first sentence of the first thing that is wrong, to be read beside its name; "" where nothing is."""
     message: str = (view["error"] or {}).get("message", "")
-    return message.partition("; ")[0]
+    subject = rf"(cannot (load|start) )?(plugin|task) {re.escape(repr(view['name']))}: "
+    return re.sub(f"^{subject}", "", message.partition("; ")[0])
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:

@@ -148,6 +148,25 @@ def test_a_task_that_raises_is_retried_and_then_failed(system):
     assert any("ValueError: no luck" in line for line in exits[0]["log_tail"])
 
 
+def test_the_command_line_ends_with_1_where_a_task_does_not_get_running(system):
+    """As scripts need it, with the reason: one that crashes at once, and a file that cannot be run."""
+    system.add_task("hasty", "def service_main(service):\n    raise ValueError('no luck')\n")
+    system.wait_for_task("hasty", "failed")
+    for order in ("start", "restart"):
+        ended = system.xcore("task", order, "hasty")
+        assert ended.returncode == 1
+        assert "task 'hasty' does not run: " in ended.stderr
+        assert "ValueError: no luck" in ended.stderr
+    path = system.add_task("hasty", waits("hasty"))
+    assert system.xcore("task", "restart", "hasty").returncode == 0
+    path.write_text("import nothing_like_this\n")
+    ended = system.xcore("task", "restart", "hasty")
+    assert ended.returncode == 1
+    assert "task 'hasty' is running, but not as its file says: " in ended.stderr
+    assert "nothing_like_this" in ended.stderr
+    system.expect_log("hasty")
+
+
 def test_auto_restart_can_be_turned_off_while_running(system):
     """POST /tasks/config/autorestart acts on what runs, and is written to config.json."""
     system.add_task("fragile", waits("fragile"))

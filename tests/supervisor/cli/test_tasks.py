@@ -98,7 +98,8 @@ def test_tasks_are_a_table(xcore, supervisor):
 def test_a_list_has_the_first_sentence_and_a_task_shows_one_problem_a_line(xcore, supervisor):
     """Several in one line nobody reads."""
     problems = ["no version; write it", "no author; write that, too"]
-    error = {**BROKEN["error"], "message": "no version; no author", "hint": "write it; write that, too"}
+    message = "cannot load task 'broken': no version; cannot load task 'broken': no author"
+    error = {**BROKEN["error"], "message": message, "hint": "write it; write that, too"}
     task = {**BROKEN, "error": {**error, "problems": problems}}
     supervisor.answers.update({"tasks.list": [task], "tasks.show": task})
     assert xcore("task", "list").out.splitlines()[-1].endswith("  0     no version")
