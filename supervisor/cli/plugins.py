@@ -49,8 +49,8 @@ def restart(
     """Restart all instances of a plugin and wait until they are ready."""
     plugin = Target(config, url).call("plugins.restart", timeout=wait + 10.0, name=name, wait=wait)
     print_answer(plugin, lambda view: print_plugins([view]), json=json)
-    if wait > 0 and not any(instance["state"] == "running" for instance in plugin["instances"]):
-        raise not_running("plugin", plugin, f"it is {plugin['state']}")
+    if wait > 0:
+        _require_running(plugin)
 
 
 @app.command()
@@ -91,3 +91,9 @@ def _print_plugin(plugin: dict[str, Any]) -> None:
         ],
         "It has no instances.",
     )
+
+
+def _require_running(plugin: dict[str, Any]) -> None:
+    """An order that ends without a ready instance has failed."""
+    if not any(instance["state"] == "running" for instance in plugin["instances"]):
+        raise not_running("plugin", plugin, f"it is {plugin['state']}")
