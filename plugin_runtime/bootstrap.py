@@ -1,6 +1,7 @@
 """First file of every guest: ``<python> -I -u -X utf8 .../plugin_runtime/bootstrap.py [PROGRAM]``.
 
-PROGRAM: ``worker``, which serves a plugin and is the default, or ``task``, which runs background tasks and jobs.
+PROGRAM: ``worker``, which serves a plugin and is the default, ``task``, which runs background tasks and jobs, or
+``template``, of which those two are forked.
 
 Everything up to the version gate must be understood by any Python there ever was, since a plugin's environment may
 hold any of them: no annotations, no f-strings, no import but ``sys``. After the gate the package ``plugin_runtime`` is
@@ -23,8 +24,8 @@ from pathlib import Path
 # multiprocessing's "spawn" imports the main file again, as __mp_main__: that process is the plugin's, not a guest.
 if __name__ == "__main__":
     program = sys.argv.pop(1) if len(sys.argv) > 1 else "worker"  # foreign code reads sys.argv next
-    if program not in ("worker", "task"):
-        sys.stderr.write("cannot run program %r: there are 'worker' and 'task'\n" % program)  # noqa: UP031
+    if program not in ("worker", "task", "template"):
+        sys.stderr.write("cannot run program %r: there are 'worker', 'task' and 'template'\n" % program)  # noqa: UP031
         sys.exit(2)  # ExitCode.USAGE
 
     here = Path(__file__).absolute().parent
@@ -54,6 +55,8 @@ if __name__ == "__main__":
 
         if program == "task":
             from plugin_runtime.task import main
+        elif program == "template":
+            from plugin_runtime.template import main
         else:
             from plugin_runtime.worker import main
     except ImportError as error:

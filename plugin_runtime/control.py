@@ -14,29 +14,25 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from platform import python_version
 from select import POLLIN, POLLOUT, poll
-from socket import AF_UNIX, SOCK_STREAM, socket, socketpair
+from socket import socket, socketpair
 from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Optional, Union
 
+from plugin_runtime.handshake import (
+    FIRST_GRACE,
+    HANDSHAKE_TIMEOUT,
+    RECONNECT_INTERVAL,
+    ControlAddress,
+    HandshakeRefusedError,
+    SupervisorLostError,
+    judge,
+)
 from plugin_runtime.inbox import Inbox, Listener, LoopPulse
 from plugin_runtime.outbox import Outbox
-from plugin_runtime.process_facts import peak_memory_kb, start_ticks, threads
-from plugin_runtime.protocol import (
-    ACCEPTED_VERSIONS,
-    ENV_CHILD,
-    ENV_CONTROL,
-    ENV_NONCE,
-    PROTOCOL_VERSION,
-    Beat,
-    ExitCode,
-    Hello,
-    Refused,
-    Welcome,
-)
+from plugin_runtime.process_facts import peak_memory_kb, threads
+from plugin_runtime.protocol import Beat, ExitCode, Welcome
 from plugin_runtime.task_protocol import ListThreads, Threads
 from plugin_runtime.wire import Decoder, Envelope, WireError
 
@@ -45,60 +41,9 @@ if TYPE_CHECKING:  # see inbox.py
 
 BEAT_INTERVAL = 1.0
 """Seconds; a tenth of the shortest silence that has a consequence."""
-RECONNECT_INTERVAL = 0.1
-"""Seconds; an upgrade of the supervisor takes less than one, and nobody should wait for us after it."""
-FIRST_GRACE = 10.0
-"""Seconds to reach the supervisor as long as it has not said its own ``adopt_grace``."""
-HANDSHAKE_TIMEOUT = 10.0
-"""Seconds for the answer to Hello; a supervisor that is busy for longer is in trouble of its own."""
 LOST_GRACE = 5.0
 """Seconds for the guest to end in order once the supervisor is lost; then the thread ends the process."""
 _CHUNK = 65536
-
-
-class MissingAddressError(RuntimeError):
-    """The process was not started by a supervisor."""
-
-    def __init__(self, variable: str) -> None:
-        super().__init__(
-            f"cannot find the supervisor: {variable} is not set; this program is started by 'xcore up', not by hand"
-        )
-
-
-class HandshakeRefusedError(RuntimeError):
-    """The supervisor does not want this process."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"cannot join the supervisor: {reason}")
-
-
-class SupervisorLostError(RuntimeError):
-    """Nobody answered on the control socket in time."""
-
-    def __init__(self, path: str, seconds: float) -> None:
-        super().__init__(f"cannot reach the supervisor: nobody answered on {path} for {seconds:g} s")
-
-
-@dataclass(frozen=True)
-class ControlAddress:
-    """Where the supervisor listens, and what proves to it who we are."""
-
-    path: str
-    child: str
-    nonce: str
-
-    @classmethod
-    def take_from_environment(cls) -> ControlAddress:
-        """Read it and take it away: foreign code runs in this environment next, and hands it to its own children.
-
-        Raises:
-            MissingAddressError: a variable is not set.
-        """
-        try:
-            child = os.environ[ENV_CHILD]
-            return cls(os.environ.pop(ENV_CONTROL), child, os.environ.pop(ENV_NONCE))
-        except KeyError as error:
-            raise MissingAddressError(error.args[0]) from None
 
 
 class Connection:
@@ -143,20 +88,6 @@ class Connection:
         if not data:
             raise ConnectionResetError("the supervisor closed it")
         return self._decoder.feed(data)
-
-
-def connect(path: str) -> Optional[Connection]:
-    """Connect; None where nobody listens, or the plugin has used up all file descriptors."""
-    try:
-        unconnected = socket(AF_UNIX, SOCK_STREAM)
-    except OSError:
-        return None
-    try:
-        unconnected.connect(path)
-    except OSError:
-        unconnected.close()
-        return None
-    return Connection(unconnected)
 
 
 class ControlChannel:
@@ -250,9 +181,9 @@ class ControlChannel:
         """Connect; None when the channel shall end."""
         deadline = monotonic() + self._grace
         while not self._closing.is_set():
-            connection = connect(self._address.path)
-            if connection is not None:
-                return connection
+            reached = self._address.reach()
+            if reached is not None:
+                return Connection(reached)
             if monotonic() >= deadline:
                 self._lose(SupervisorLostError(self._address.path, self._grace), ExitCode.PARENT_LOST)
             self._closing.wait(RECONNECT_INTERVAL)
@@ -275,7 +206,7 @@ class ControlChannel:
     def _shake_hands(self, connection: Connection) -> Optional[list[Envelope]]:
         """Return what came in one piece with the answer to Hello; None ends the channel."""
         greeting = Outbox()
-        greeting.put(self._hello())
+        greeting.put(self._address.hello())
         deadline = monotonic() + HANDSHAKE_TIMEOUT
         while not self._closing.is_set():
             envelopes = connection.exchange(greeting, self._wake_reader, RECONNECT_INTERVAL)
@@ -286,31 +217,17 @@ class ControlChannel:
                 raise TimeoutError("the supervisor did not answer the handshake")
         return None
 
-    def _hello(self) -> Hello:
-        return Hello(
-            version=PROTOCOL_VERSION,
-            child=self._address.child,
-            pid=os.getpid(),
-            start_ticks=start_ticks(),
-            nonce=self._address.nonce,
-            python=python_version(),
-        )
-
     def _judge(self, answer: Any) -> bool:
         """Take the answer to Hello; False ends the channel."""
-        if isinstance(answer, Welcome) and answer.version in ACCEPTED_VERSIONS:
-            self._grace = float(answer.settings.get("adopt_grace", self._grace))
-            self._answer = self._answer or answer
-            self._answered.set()
-            return True
-        if isinstance(answer, Welcome):
-            reason = f"it speaks protocol {answer.version}, this guest speaks {PROTOCOL_VERSION}"
-        elif isinstance(answer, Refused):
-            reason = answer.reason
-        else:
-            raise WireError(f"expected welcome, got {type(answer).__name__}")
-        self._lose(HandshakeRefusedError(reason), ExitCode.REFUSED)
-        return False
+        try:
+            welcome = judge(answer)
+        except HandshakeRefusedError as error:
+            self._lose(error, ExitCode.REFUSED)
+            return False
+        self._grace = float(welcome.settings.get("adopt_grace", self._grace))
+        self._answer = self._answer or welcome
+        self._answered.set()
+        return True
 
     def _serve(self, connection: Connection) -> None:
         next_beat = monotonic()

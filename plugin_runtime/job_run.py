@@ -10,6 +10,7 @@ from plugin_runtime import outcome
 from plugin_runtime.control import ControlChannel
 from plugin_runtime.inbox import Listener
 from plugin_runtime.interruption import MainThread
+from plugin_runtime.joining import tell_imports
 from plugin_runtime.protocol import ExitCode, Ready, Stop
 from plugin_runtime.task_protocol import Outcome
 
@@ -40,6 +41,7 @@ class JobRun:
         self._channel.beat()  # its memory peak, whenever that was since the last beat
         if self._stopped:
             return self._code
+        tell_imports(self._channel)  # what the function itself imported, too
         finished = outcome.finished(self._run, error)
         self._channel.send(finished)
         if finished.traceback:

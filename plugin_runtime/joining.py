@@ -9,20 +9,32 @@ from collections.abc import Callable
 from threading import Timer
 from typing import TypeVar
 
-from plugin_runtime.control import (
+from plugin_runtime.control import ControlChannel
+from plugin_runtime.handshake import (
     ControlAddress,
-    ControlChannel,
     HandshakeRefusedError,
     MissingAddressError,
     SupervisorLostError,
 )
+from plugin_runtime.imported import modules_imported_since
 from plugin_runtime.protocol import STACKS_SIGNAL, ExitCode, Failed
+from plugin_runtime.template_protocol import Imported
 from plugin_runtime.wire import WireError, from_wire
 
 T = TypeVar("T")
 
 EXIT_GRACE = 2.0
 """Seconds for the interpreter's own end; threads of foreign code that do not return must not keep the process."""
+
+
+_EXIT_CODES: dict[type[Exception], ExitCode] = {
+    MissingAddressError: ExitCode.USAGE,
+    HandshakeRefusedError: ExitCode.REFUSED,
+    SupervisorLostError: ExitCode.PARENT_LOST,
+    WireError: ExitCode.REFUSED,
+}
+JOINING_ERRORS = (MissingAddressError, HandshakeRefusedError, SupervisorLostError, WireError)
+"""What keeps a process of the guest from being one."""
 
 
 def take_part(settings: type[T], carry_out: Callable[[T, ControlChannel], int]) -> int:
@@ -32,16 +44,12 @@ def take_part(settings: type[T], carry_out: Callable[[T, ControlChannel], int]) 
     try:
         channel = ControlChannel(ControlAddress.take_from_environment())
         welcome = channel.connect()
-    except MissingAddressError as error:
-        return _refuse(error, ExitCode.USAGE)
-    except HandshakeRefusedError as error:
-        return _refuse(error, ExitCode.REFUSED)
-    except SupervisorLostError as error:
-        return _refuse(error, ExitCode.PARENT_LOST)
+    except JOINING_ERRORS as error:
+        return refuse(error)
     try:
         code = carry_out(from_wire(settings, welcome.settings), channel)
     except WireError as error:
-        code = _refuse(error, ExitCode.REFUSED)
+        code = refuse(error)
     finally:
         channel.close()
     _end_within(EXIT_GRACE, code)
@@ -57,9 +65,16 @@ def report_failure(failed: Failed, channel: ControlChannel) -> ExitCode:
     return ExitCode.INVALID if failed.permanent else ExitCode.START_FAILED
 
 
-def _refuse(error: Exception, code: ExitCode) -> ExitCode:
+def tell_imports(channel: ControlChannel) -> None:
+    """Say what this process had to import itself, for those that follow it."""
+    if modules := modules_imported_since():
+        channel.send(Imported(modules))
+
+
+def refuse(error: Exception) -> ExitCode:
+    """Say why this process does not take part; return what it exits with."""
     sys.stderr.write(f"{error}\n")
-    return code
+    return _EXIT_CODES[type(error)]
 
 
 def _end_within(seconds: float, code: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from threading import enumerate as living_threads
+from threading import main_thread
 
 from plugin_runtime.task_protocol import ThreadFacts
 
@@ -41,7 +43,8 @@ def threads() -> list[ThreadFacts]:
             name=_readable(thread.name),
             alive=thread.is_alive(),
             daemon=thread.daemon,
-            native=thread.native_id,
+            # In a forked process Python still holds the id of the thread that has forked it.
+            native=os.getpid() if thread is main_thread() else thread.native_id,
         )
         for thread in living_threads()
     ]

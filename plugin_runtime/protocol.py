@@ -234,7 +234,7 @@ class Description:
     tags: list[str] = field(default_factory=list)
     trigger: int = 1
     framework: str = ""
-    modules: list[str] = field(default_factory=list)  # third-party top-level modules it imported
+    modules: list[str] = field(default_factory=list)  # of Python and its environment, in the order of their import
     errors: list[Failed] = field(default_factory=list)
 
 

@@ -16,6 +16,7 @@ from plugin_runtime.control import ControlChannel
 from plugin_runtime.failure import author_traceback
 from plugin_runtime.inbox import Listener
 from plugin_runtime.interruption import Interrupted, MainThread
+from plugin_runtime.joining import tell_imports
 from plugin_runtime.protocol import ExitCode, Ready, Stop
 from plugin_runtime.shared_runs import SharedRuns
 from plugin_runtime.task_protocol import RunJob
@@ -138,6 +139,7 @@ class ServiceProcess:
     def _announce(self) -> None:
         self._channel.beat()
         self._channel.send(Ready(), standing=True)
+        tell_imports(self._channel)
 
     # --- called by the control thread, so that Stop arrives while a loop is blocked; or in a signal handler ---
 

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import PurePath
-from types import ModuleType
-
 from plugin_runtime import contracts
 from plugin_runtime.contracts.seed import PluginInfo
 from plugin_runtime.failure import StartFailedError
+from plugin_runtime.imported import modules_imported_since
 from plugin_runtime.protocol import Description, WorkerSettings
-
-_PACKAGE_FOLDERS = frozenset({"site-packages", "dist-packages"})
-_GUEST_PACKAGES = frozenset({"msgpack", "uvloop", "plugin_runtime"})
-"""Imported by ourselves, before the plugin had a say."""
 
 
 def describe(settings: WorkerSettings) -> Description:
@@ -38,19 +30,5 @@ def describe(settings: WorkerSettings) -> Description:
         tags=info.tags,
         trigger=info.trigger,
         framework=loaded.served.framework,
-        modules=third_party_modules(dict(sys.modules)),
+        modules=modules_imported_since(),
     )
-
-
-def third_party_modules(modules: dict[str, ModuleType]) -> list[str]:
-    """Names of the top-level modules among these that an installer put there."""
-    return sorted(
-        name
-        for name, module in modules.items()
-        if "." not in name and name not in _GUEST_PACKAGES and _is_installed(module)
-    )
-
-
-def _is_installed(module: ModuleType) -> bool:
-    file = getattr(module, "__file__", None)
-    return isinstance(file, (str, os.PathLike)) and not _PACKAGE_FOLDERS.isdisjoint(PurePath(file).parts)

@@ -1,4 +1,4 @@
-"""Wire form of the control channel and the command socket: one message of protocol.py or task_protocol.py per frame.
+"""Wire form of the control channel and the command socket: one message of the contract per frame.
 
 A frame is a 4-byte big-endian length and a msgpack array ``[type, id, fields]``: the message class's name in snake
 case, the request id (0: no answer is wanted), its fields as a map. Unknown fields are ignored and missing ones take
@@ -17,7 +17,7 @@ from typing import Any, Optional, TypeVar, Union
 
 import msgpack
 
-from plugin_runtime import protocol, task_protocol
+from plugin_runtime import protocol, task_protocol, template_protocol
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def _snake(name: str) -> str:
 
 MESSAGES: dict[str, type] = {
     _snake(cls.__name__): cls
-    for module in (protocol, task_protocol)
+    for module in (protocol, task_protocol, template_protocol)
     for cls in vars(module).values()
     if isinstance(cls, type) and dataclasses.is_dataclass(cls)
 }

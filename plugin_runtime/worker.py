@@ -13,7 +13,7 @@ from plugin_runtime.contracts.served import ServedApp
 from plugin_runtime.control import ControlChannel
 from plugin_runtime.failure import FailureReport, StartFailedError
 from plugin_runtime.inbox import Activity, Listener
-from plugin_runtime.joining import report_failure, take_part
+from plugin_runtime.joining import report_failure, take_part, tell_imports
 from plugin_runtime.lifespan import Lifespan, LifespanFailedError
 from plugin_runtime.link import LinkServer
 from plugin_runtime.protocol import (
@@ -123,6 +123,7 @@ class Worker:
         self._channel.send(Ready(served.framework, served.path_mode, schema_hash), standing=True)
         if schema:
             self._channel.send(schema, standing=True)
+        tell_imports(self._channel)
 
     # --- what the control channel and signals say ---
 

@@ -29,7 +29,7 @@ def test_a_python_that_is_too_old_is_told_so_in_one_sentence(version):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("program", ["worker", "task"])
+@pytest.mark.parametrize("program", ["worker", "task", "template"])
 def test_a_missing_msgpack_is_a_failed_start(program):
     """Without it there is no control channel: stderr and the exit code have to tell."""
     result = run(sys._base_executable, program=program)
@@ -38,7 +38,7 @@ def test_a_missing_msgpack_is_a_failed_start(program):
     assert "msgpack" in result.stderr
 
 
-@pytest.mark.parametrize("program", ["", "worker", "task"])
+@pytest.mark.parametrize("program", ["", "worker", "task", "template"])
 def test_started_by_hand_it_says_who_starts_it(program):
     """People try to run what they find."""
     result = run(sys.executable, program=program)
@@ -50,7 +50,7 @@ def test_there_is_no_other_program():
     """A supervisor of another version asks for what this guest does not know."""
     result = run(sys.executable, program="dance")
     assert result.returncode == ExitCode.USAGE
-    assert result.stderr == "cannot run program 'dance': there are 'worker' and 'task'\n"
+    assert result.stderr == "cannot run program 'dance': there are 'worker', 'task' and 'template'\n"
 
 
 def test_a_refused_handshake_ends_with_its_own_code_and_the_reason(tmp_path):

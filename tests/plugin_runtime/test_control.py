@@ -8,9 +8,9 @@ import time
 import pytest
 
 from plugin_runtime import control
-from plugin_runtime.control import (
+from plugin_runtime.control import ControlChannel
+from plugin_runtime.handshake import (
     ControlAddress,
-    ControlChannel,
     HandshakeRefusedError,
     MissingAddressError,
     SupervisorLostError,

@@ -10,9 +10,12 @@ import pytest
 
 from plugin_runtime.protocol import Description, ExitCode, Failed, Hello, Ready, Schema
 from plugin_runtime.task_protocol import ListThreads, RunFinished, RunJob, TaskDescription, Threads
+from plugin_runtime.template_protocol import Imported
 from tests import machine
 from tests.fakes.control_server import FakeSupervisor
 from tests.fakes.guests import Guest, link_get, make_plugin, make_task, outcome
+from tests.fakes.processes import nothing_left_behind
+from tests.fakes.templates import Template
 
 pytestmark = [pytest.mark.environment, pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -169,6 +172,27 @@ def test_a_plugin_is_validated(tmp_path, environment):
     assert description.errors == []
     assert (description.api_prefix, description.router_prefix) == ("/app/hello", "/hello")
     assert {"fastapi", "pydantic", "starlette"} <= set(description.modules)
+
+
+def test_a_template_forks_a_worker(tmp_path, environment):
+    """What has to be made good after a fork differs between versions; none of them says a word about it."""
+    files = {"run.py": RUN.format(router_prefix="/hello"), "models.py": "VERSION = 7\n"}
+    settings = make_plugin(tmp_path, files)
+    with (
+        nothing_left_behind(),
+        Template(tmp_path, ["fastapi"], python=environment.python, packages=environment.packages) as template,
+    ):
+        worker = template.wait_until_ready().fork(settings=settings)
+        supervisor = template.supervisor
+        supervisor.wait_for(Ready, child="hello.1")
+        assert supervisor.of(Hello, "hello.1")[0].python.startswith(environment.version)
+        assert link_get(settings, "/app/hello/sync") == (200, [7, "http://testserver/app/hello/sync"])
+        supervisor.send(ListThreads(), 99, child="hello.1")
+        threads = {thread.name: thread.native for thread in supervisor.answer_to(99).threads}
+        supervisor.stop_guest(child="hello.1")
+        assert worker.outcome() == (ExitCode.OK, "", "")
+    assert threads["MainThread"] == worker.pid
+    assert not any("fastapi" in word.modules for word in supervisor.of(Imported))
 
 
 TASK = """

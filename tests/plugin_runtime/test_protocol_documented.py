@@ -1,4 +1,4 @@
-"""docs/reference/protocol.md says what protocol.py and task_protocol.py say."""
+"""docs/reference/protocol.md says what the three modules of messages say."""
 
 import dataclasses
 import inspect
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from plugin_runtime import protocol, task_protocol, wire
+from plugin_runtime import protocol, task_protocol, template_protocol, wire
 from tests.source_code import ROOT, modules
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -18,13 +18,13 @@ PAGE = (REFERENCE / "protocol.md").read_text()
 STATES = (REFERENCE / "states.md").read_text()
 ENUMS = [
     cls
-    for module in (protocol, task_protocol)
+    for module in (protocol, task_protocol, template_protocol)
     for cls in vars(module).values()
     if inspect.isclass(cls) and issubclass(cls, Enum) and cls.__module__ == module.__name__
 ]
 SIMPLE = {str: "text", int: "whole number", float: "number", bool: "true, false", bytes: "bytes", Any: "any"}
 
-GUEST = {"worker", "validator", "task"}
+GUEST = {"worker", "validator", "task", "template"}
 UNSENT = {
     ("supervisor.validation", "Description"),
     ("supervisor.validation", "Failed"),

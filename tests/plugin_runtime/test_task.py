@@ -19,6 +19,7 @@ from plugin_runtime.task_protocol import (
     TaskSettings,
     Threads,
 )
+from plugin_runtime.template_protocol import Imported
 from tests.fakes.control_server import FakeSupervisor, eventually
 from tests.fakes.guests import Guest, make_plugin, make_task, outcome
 
@@ -335,7 +336,7 @@ def test_a_run_says_that_it_succeeded(tmp_path, prefix):
         assert outcome(scene.process) == (ExitCode.OK, "worked\n", "")
     assert finished == RunFinished("3f2a91c0", Outcome.SUCCEEDED.value)
     order = [type(message) for message in scene.supervisor.messages if not isinstance(message, Beat)]
-    assert order[-2:] == [Ready, RunFinished]
+    assert order[-3:] == [Ready, Imported, RunFinished]
 
 
 @pytest.mark.parametrize("prefix", ["", "async "])

@@ -1,0 +1,55 @@
+"""The contract of templates: what they are told, and what they and the processes forked from them say.
+
+Part of the contract, with the rules of protocol.py: frozen dataclasses, no behaviour, standard library only,
+Python 3.9. The messages travel over the same control channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TemplateSettings:
+    """Everything a template needs; sent in Welcome. ``modules``: in this order; what cannot be imported is left out."""
+
+    owner: str
+    modules: list[str]
+    adopt_grace: float = 10.0
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Fork a process that runs ``program`` as ``child``: answered by Forked or NotForked."""
+
+    child: str
+    nonce: str
+    program: str  # "worker", "task"
+    environment: dict[str, str]  # the whole of it
+    stdout: str  # path of a FIFO
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Forked:
+    """Answer to Fork: the process exists, has its output, leads a session, and its parent is not the template."""
+
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True)
+class NotForked:
+    """Answer to Fork: there is no new process."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a ready process has imported of Python and its environment, and its template had not, in that order.
+
+    The next template imports it, so that the next process finds it there.
+    """
+
+    modules: list[str]
