@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from plugin_runtime.protocol import Cause, ExitCode, Health, Kind, State
 from plugin_runtime.views import ExitView, ResourceView
 from supervisor.announcement import announce, withdraw
+from supervisor.births import Births
 from supervisor.changes import Changes
 from supervisor.child import Surroundings
 from supervisor.clock import Clock, SystemClock
@@ -33,7 +34,7 @@ from supervisor.jobs.manager import TaskManager
 from supervisor.log_files import LogFiles, LogWriter
 from supervisor.operations import Operations
 from supervisor.own_log import configure_logging
-from supervisor.plugin import PluginServices
+from supervisor.plugin_services import PluginServices
 from supervisor.plugin_state import health_of
 from supervisor.plugins import Plugins
 from supervisor.prefixes import Claims
@@ -51,11 +52,13 @@ from supervisor.store.audit import AuditEntry
 from supervisor.store.engine import database_url, sqlite_url
 from supervisor.store.store import Store
 from supervisor.system import System
+from supervisor.tasks.base_template import BaseTemplate
 from supervisor.tasks.ground import Grounds
 from supervisor.tasks.module_copy import ModuleCopies
 from supervisor.tasks.preparation import TaskPreparation
 from supervisor.tasks.service import TaskServices
 from supervisor.tasks.services import ServiceManager
+from supervisor.template import TemplateServices
 from supervisor.threads import ThreadCensus
 from supervisor.tokens import Tokens
 from supervisor.tree import Tree
@@ -68,12 +71,12 @@ ORPHANS_PATIENCE = 5.0
 AUDITED = frozenset(
     {
         "config.autorestart", "config.reload", "config.update", "jobs.pause", "jobs.reload", "jobs.resume", "jobs.run",
-        "plugins.restart", "system.stop", "tasks.restart", "tasks.start", "tasks.stop",
+        "plugins.restart", "plugins.scale", "system.stop", "tasks.restart", "tasks.start", "tasks.stop",
     }
 )  # fmt: skip
 """Operations that change something, beside those that put themselves on record."""
-VALIDATORS = os.cpu_count() or 1
-"""Validating processes at once: imports are all CPU."""
+STARTS = os.cpu_count() or 1
+"""Processes that start at once, and validating ones at once: imports are all CPU."""
 
 
 def run(configuration: Configuration) -> int:
@@ -122,7 +125,9 @@ def make_workshop(
     return Workshop(installer, runtime, validator, preparation)
 
 
-async def make_surroundings(folder: StateFolder, logs: LogFiles, clock: Clock, stack: AsyncExitStack) -> Surroundings:
+async def make_surroundings(
+    folder: StateFolder, logs: LogFiles, clock: Clock, stack: AsyncExitStack
+) -> tuple[Surroundings, Births]:
     writer = LogWriter(logs, clock)
     writer.start()
     stack.callback(writer.close)
@@ -132,7 +137,8 @@ async def make_surroundings(folder: StateFolder, logs: LogFiles, clock: Clock, s
     control = ControlServer(folder.control_socket)
     await control.start()
     stack.push_async_callback(control.close)
-    return Surroundings(clock, folder, control, reaper, writer)
+    births = Births(folder, reaper, control, STARTS)
+    return Surroundings(clock, folder, control, reaper, writer, births), births
 
 
 class Supervisor:
@@ -162,6 +168,7 @@ class Supervisor:
         self._tasks: ServiceManager
         self._plugins: Plugins
         self._around: Surroundings
+        self._births: Births
         self._system: System
         self._door: socket.socket
         self._url: str
@@ -174,7 +181,7 @@ class Supervisor:
         stack.enter_context(signals_followed(stop=self._request_stop, reload=self._reconfiguration.reload_soon))
         await self._open_store(stack)
         logs = LogFiles(self._folder.logs)
-        self._around = await make_surroundings(self._folder, logs, self._clock, stack)
+        self._around, self._births = await make_surroundings(self._folder, logs, self._clock, stack)
         await self._open_door(stack)
         resources = self._make_resources(stack)
         self._make_supervised(logs, resources)
@@ -223,7 +230,7 @@ class Supervisor:
     def _make_supervised(self, logs: LogFiles, resources: Resources) -> None:
         """Jobs, plugins and tasks, and what they need."""
         self._jobs = TaskManager(self._store, self._around, self._tree, self._record_exit)
-        validator = Validator(self._tree, self._around, self._record_exit, VALIDATORS)
+        validator = Validator(self._tree, self._around, self._record_exit, STARTS)
         programs = Programs(self._around.reaper, self._folder, self._record_exit)
         workshop = make_workshop(self._configuration, self._folder, programs, validator)
         self._plugins = self._make_plugins(workshop.preparation, logs, resources)
@@ -263,6 +270,7 @@ class Supervisor:
         services = PluginServices(
             configuration=self._configuration,
             around=self._around,
+            births=self._births,
             tree=self._tree,
             preparation=preparation,
             claims=Claims(),
@@ -284,6 +292,7 @@ class Supervisor:
             around=self._around,
             tree=self._tree,
             preparation=TaskPreparation(self._live, grounds, copies, workshop.validator, machine_zone()),
+            base=BaseTemplate(self._live, self._births, TemplateServices(self._around, self._tree, self._record_exit)),
             jobs=self._jobs,
             repository=self._store.tasks,
             resources=resources,

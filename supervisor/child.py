@@ -15,24 +15,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from plugin_runtime.protocol import Beat, Failed, Ready, State, Stop
+from plugin_runtime.protocol import Beat, Cause, Failed, Ready, State, Stop
+from plugin_runtime.template_protocol import Imported
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
 from supervisor import child_events as events
 from supervisor.child_record import ChildRecord, Policy
 from supervisor.clock import Clock
 from supervisor.control import Connection, ControlServer, Expected
-from supervisor.errors import SpawnError
 from supervisor.exits import explain
 from supervisor.incarnation import Incarnation, record_of_exit
 from supervisor.lifecycle import IllegalTransitionError, advance
 from supervisor.limits import exceeded
-from supervisor.liveness import Verdict, check, observe_beat
+from supervisor.liveness import Verdict
+from supervisor.origin import Birth, CurrentBirth, Origin
 from supervisor.output import Output
-from supervisor.process_stat import read_process_stat
 from supervisor.questions import Questions
 from supervisor.reaper import Reaper
-from supervisor.spawn import spawn
+from supervisor.spawn import Process
 from supervisor.spec import ChildSpec, ExitStatus
 from supervisor.state_folder import TOKEN_BYTES, StateFolder
 
@@ -61,6 +61,8 @@ class Surroundings:
     control: ControlServer
     reaper: Reaper
     logs: LogSink
+    origin: Origin
+    """Where processes come from."""
 
 
 class ChildOwner(Protocol):
@@ -87,26 +89,56 @@ class ChildOwner(Protocol):
     def withdraw(self, child: "Child", done: Callable[[], None]) -> None:
         """It shall get no new requests; call ``done`` when nobody sends it any."""
 
+    def used_up(self, child: "Child", cause: Cause) -> bool:
+        """It serves, and reached a limit that has it replaced in order. False: it shall end, and another one follow."""
+
     def exited(self, child: "Child", record: ExitView) -> None:
         """One of its processes is gone and reaped, or could not be started."""
+
+
+class _Timer:
+    """Reports one event later, or none."""
+
+    def __init__(self, report: Callable[[events.TimerEvent], None]) -> None:
+        self._report = report
+        self._handle: asyncio.TimerHandle | None = None
+
+    @property
+    def is_armed(self) -> bool:
+        return self._handle is not None
+
+    def set(self, instruction: events.Arm | events.Disarm) -> None:
+        """What was armed before is forgotten."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        if isinstance(instruction, events.Arm):
+            loop = asyncio.get_running_loop()
+            self._handle = loop.call_later(instruction.seconds, self._elapsed, instruction.event)
+
+    def _elapsed(self, event: events.TimerEvent) -> None:
+        self._handle = None
+        self._report(event)
 
 
 class Child:
     """A slot of the process table: at most one process at a time, restarted by policy."""
 
-    def __init__(self, spec: ChildSpec, owner: ChildOwner, around: Surroundings) -> None:
+    def __init__(self, spec: ChildSpec, owner: ChildOwner, around: Surroundings, restarts: int = 0) -> None:
+        """``restarts``: of the slot so far, where it takes the place of another child."""
         self.spec = spec
-        self.record = ChildRecord()
+        self.record = ChildRecord(restarts=restarts)
         self.incarnation: Incarnation | None = None
         self.questions = Questions()
         self.settled = asyncio.Event()
         """Set while there is no process and none will come by itself: exited, or failed for good."""
         self._owner = owner
         self._around = around
+        self._birth = CurrentBirth(around.origin)
         self._policy = Policy(spec.restart, spec.timeouts)
         self._queue: deque[events.Event] = deque()
         self._advancing = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = _Timer(self.post)
 
     def __str__(self) -> str:
         """As log lines name it."""
@@ -164,9 +196,7 @@ class Child:
         incarnation, policy = self.incarnation, self.spec.liveness
         if incarnation is None or not incarnation.is_alive or policy is None or self.state not in _WATCHED:
             return
-        stat = read_process_stat(incarnation.process.pid)
-        incarnation.liveness, verdict = check(incarnation.liveness, policy, now, stat.cpu_seconds if stat else None)
-        match verdict:
+        match incarnation.judge(policy, now):
             case Verdict.HUNG:
                 self.post(events.Hung())
             case Verdict.STALLED | Verdict.BUSY if self.state is State.RUNNING:
@@ -183,8 +213,11 @@ class Child:
         event = exceeded(
             self.spec.limits, memory_mb=memory_mb, requests=requests, age=self.uptime, jitter=incarnation.jitter
         )
-        if event is not None:
-            self.post(event)
+        if event is None:
+            return
+        if event.graceful and self.state in _WATCHED and self._owner.used_up(self, event.cause):
+            return
+        self.post(event)
 
     # --- ChildListener: what its process says ---
 
@@ -210,14 +243,14 @@ class Child:
             return
         match envelope.message:
             case Beat() as beat:
-                self.incarnation.beat = beat
-                now = self._around.clock.monotonic()
-                self.incarnation.liveness = observe_beat(self.incarnation.liveness, beat.loop_age, now)
+                self.incarnation.take_beat(beat, self._around.clock.monotonic())
             case Ready() as ready:
                 self.incarnation.ready = ready
                 self.post(events.BecameReady())
             case Failed() as failure:
                 self.post(events.StartFailed(failure))
+            case Imported(modules):
+                self._around.origin.learn(self.spec, modules)
             case _ if not self.questions.answer(envelope):
                 self._tell(self._owner.received, envelope)
 
@@ -233,6 +266,8 @@ class Child:
             return
         if before.state is not self.record.state:
             logger.debug("%s: %s, %s -> %s", self, type(event).__name__, before.state, self.record.state)
+        if before.is_being_born and not self.record.is_being_born:
+            self._birth.conclude()
         for instruction in instructions:
             self._execute(instruction)
         self._update_settled()
@@ -247,7 +282,7 @@ class Child:
             logger.exception("%s: its owner failed in %s", self, callback.__name__)
 
     def _update_settled(self) -> None:
-        if self.incarnation is None and self._timer is None and self.state in {State.EXITED, State.FAILED}:
+        if self.incarnation is None and not self._timer.is_armed and self.state in {State.EXITED, State.FAILED}:
             self.settled.set()
         else:
             self.settled.clear()
@@ -256,6 +291,8 @@ class Child:
         match instruction:
             case events.Spawn():
                 self._spawn()
+            case events.CancelSpawn() if self._birth.cancel():
+                self.post(events.SpawnCancelled())
             case events.AskToStop():
                 self._ask_to_stop(instruction)
             case events.SignalGroup(number):
@@ -264,12 +301,10 @@ class Child:
             case events.KillGroup():
                 logger.info("%s: sending SIGKILL to its process group", self)
                 self._signal(signal.SIGKILL)
-            case events.DumpStacks():
-                self._dump_stacks()
-            case events.Arm(event, seconds):
-                self._arm(event, seconds)
-            case events.Disarm():
-                self._disarm()
+            case events.DumpStacks() if self.incarnation is not None:
+                self.incarnation.dump_stacks()
+            case events.Arm() | events.Disarm():
+                self._timer.set(instruction)
             case events.RecordExit():
                 self._record_exit(instruction)
             case events.ReportUnkillable():
@@ -279,14 +314,20 @@ class Child:
         token, nonce = secrets.token_hex(TOKEN_BYTES), secrets.token_hex(16)
         try:
             settings = self._owner.settings_for(self, token)
-            process = spawn(self.spec, token, nonce, self._around.folder)
-        except SpawnError as error:
-            self.post(events.SpawnFailed(str(error), random.random()))  # noqa: S311 - jitter is no secret
-            return
         except Exception as error:  # the owner's mistake, see _tell; without settings there is no process
             logger.exception("%s: its owner has no settings for it", self.spec.id)
-            self.post(events.SpawnFailed(f"no settings: {error}", random.random()))  # noqa: S311 - as above
+            self._not_born(f"no settings: {error}")
             return
+        birth = Birth(
+            self.spec,
+            token,
+            nonce,
+            born=lambda process: self._born(token, nonce, settings, process),
+            failed=lambda error: self._not_born(str(error)),
+        )
+        self._birth.begin(birth)
+
+    def _born(self, token: str, nonce: str, settings: Mapping[str, Any], process: Process) -> None:
         output = Output(asyncio.get_running_loop(), process.pipes, self.spec.id, self._log)
         self.incarnation = Incarnation(token, nonce, process, output)
         output.start()
@@ -296,6 +337,10 @@ class Child:
         )
         logger.info("%s: started", self)
         self.post(events.Spawned())
+
+    def _not_born(self, reason: str) -> None:
+        self._birth.conclude()
+        self.post(events.SpawnFailed(reason, random.random()))  # noqa: S311 - jitter is no secret
 
     def _ask_to_stop(self, instruction: events.AskToStop) -> None:
         incarnation = self.incarnation
@@ -312,23 +357,6 @@ class Child:
     def _signal(self, number: signal.Signals) -> None:
         if self.incarnation is not None:
             self.incarnation.process.signal_group(number)
-
-    def _dump_stacks(self) -> None:
-        if self.incarnation is not None:
-            self.incarnation.dump_stacks()
-
-    def _arm(self, event: events.TimerEvent, seconds: float) -> None:
-        self._disarm()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._elapsed, event)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _elapsed(self, event: events.TimerEvent) -> None:
-        self._timer = None
-        self.post(event)
 
     def _log(self, instance: str, stream: str, lines: Sequence[str]) -> None:
         self._around.logs.write(self.spec.name, instance, stream, lines)

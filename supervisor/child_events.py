@@ -59,6 +59,11 @@ class SpawnFailed:
 
 
 @dataclass(frozen=True)
+class SpawnCancelled:
+    """It was not started yet, and nobody will be."""
+
+
+@dataclass(frozen=True)
 class BecameReady:
     """The child says that it serves."""
 
@@ -160,7 +165,7 @@ TimerEvent = (
 ProcessEvent = BecameReady | StartFailed | Stalled | Recovered | Hung | LimitExceeded | Drained | Exited
 """What can only be said of a process that exists."""
 Command = StartRequested | StopRequested | RestartRequested | HurryRequested
-Event = Command | Spawned | SpawnFailed | ProcessEvent | TimerEvent
+Event = Command | Spawned | SpawnFailed | SpawnCancelled | ProcessEvent | TimerEvent
 
 
 # --- instructions -------------------------------------------------------------------------------------------
@@ -168,7 +173,12 @@ Event = Command | Spawned | SpawnFailed | ProcessEvent | TimerEvent
 
 @dataclass(frozen=True)
 class Spawn:
-    """Start a process; report Spawned or SpawnFailed."""
+    """Start a process; report Spawned or SpawnFailed, which may take a while."""
+
+
+@dataclass(frozen=True)
+class CancelSpawn:
+    """Report SpawnCancelled if the process can still be prevented; otherwise the report of Spawn follows."""
 
 
 @dataclass(frozen=True)
@@ -225,4 +235,15 @@ class ReportUnkillable:
     """Say once that the process outlives SIGKILL: it sleeps in the kernel, on a dead disk or network share."""
 
 
-Instruction = Spawn | AskToStop | SignalGroup | KillGroup | DumpStacks | Arm | Disarm | RecordExit | ReportUnkillable
+Instruction = (
+    Spawn
+    | CancelSpawn
+    | AskToStop
+    | SignalGroup
+    | KillGroup
+    | DumpStacks
+    | Arm
+    | Disarm
+    | RecordExit
+    | ReportUnkillable
+)

@@ -1,4 +1,4 @@
-"""What is known of one child of the process table, and the settings that its life follows. Frozen; no behaviour."""
+"""What is known of one child of the process table, and the settings that its life follows. Frozen."""
 
 from dataclasses import dataclass, field
 
@@ -45,3 +45,8 @@ class ChildRecord:
     """Why the last process could not start, in its own words."""
     armed: TimerEvent | None = None
     """What happens when the one timer elapses."""
+
+    @property
+    def is_being_born(self) -> bool:
+        """It has a process that is not ready yet."""
+        return self.state is State.STARTING and self.spawned_at is not None

@@ -4,7 +4,8 @@ import asyncio
 import hmac
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,7 +52,10 @@ class ControlServer:
     def __init__(self, path: Path, handshake_timeout: float = HANDSHAKE_TIMEOUT) -> None:
         self._path = path
         self._handshake_timeout = handshake_timeout
-        self._expected: dict[str, Expected] = {}
+        self._expected: dict[str, list[Expected]] = {}
+        self._births: list[tuple[str, str]] = []
+        """Child and nonce of those that may say hello before it is known which process each is."""
+        self._early: list[tuple[Connection, Hello]] = []
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
 
@@ -62,14 +66,29 @@ class ControlServer:
         self._path.chmod(0o600)
 
     def expect(self, child: str, expected: Expected) -> None:
-        """Let the process connect as ``child``; replaces the incarnation before."""
-        self._expected[child] = expected
+        """Let the process connect as ``child``, beside others: a successor has the name of the one it replaces."""
+        self._expected.setdefault(child, []).append(expected)
 
     def forget(self, child: str, nonce: str) -> None:
         """The incarnation with this nonce is dead."""
-        expected = self._expected.get(child)
-        if expected is not None and expected.nonce == nonce:
-            del self._expected[child]
+        others = [expected for expected in self._expected.pop(child, []) if expected.nonce != nonce]
+        if others:
+            self._expected[child] = others
+
+    @contextmanager
+    def birth(self, child: str, nonce: str) -> Iterator[None]:
+        """Have a process that says hello with this nonce wait for its answer: until the end it is told to ``expect``.
+
+        What a template forks may speak before the template has said that there is such a process.
+        """
+        self._births.append((child, nonce))
+        try:
+            yield
+        finally:
+            self._births.remove((child, nonce))
+            early, self._early = self._early, []
+            for connection, hello in early:
+                connection.shake_hands(hello)
 
     async def close(self) -> None:
         if self._server is not None:
@@ -83,27 +102,37 @@ class ControlServer:
     def _accept(self) -> "Connection":
         return Connection(self._identify, self._connections, self._handshake_timeout)
 
-    def _identify(self, hello: Hello, pid: int) -> Expected | str:
-        """The child that says hello, or why it is refused."""
+    def _identify(self, connection: "Connection", hello: Hello) -> Expected | str | None:
+        """The child that says hello, or why it is refused; None where that is still to be seen."""
         if hello.version not in ACCEPTED_VERSIONS:
             return (
                 f"cannot talk protocol {hello.version}: this supervisor speaks "
                 f"{', '.join(map(str, sorted(ACCEPTED_VERSIONS)))}; restart the supervisor with this version of xcore"
             )
-        expected = self._expected.get(hello.child)
-        if expected is None:
-            return f"no child {hello.child!r} is expected"
-        claims = (hello.pid, hello.start_ticks, pid) == (expected.pid, expected.start_ticks, expected.pid)
-        if not (hmac.compare_digest(hello.nonce.encode(), expected.nonce.encode()) and claims):
-            return f"this process is not child {hello.child!r}"
-        return expected
+        candidates = self._expected.get(hello.child, [])
+        claimed = (hello.pid, hello.start_ticks, connection.pid)
+        for expected in candidates:
+            is_claimed = claimed == (expected.pid, expected.start_ticks, expected.pid)
+            if _is_same(hello.nonce, expected.nonce) and is_claimed:
+                return expected
+        if any(child == hello.child and _is_same(hello.nonce, nonce) for child, nonce in self._births):
+            self._early.append((connection, hello))
+            return None
+        return f"this process is not child {hello.child!r}" if candidates else f"no child {hello.child!r} is expected"
+
+
+def _is_same(nonce: str, other: str) -> bool:
+    return hmac.compare_digest(nonce.encode(), other.encode())
 
 
 class Connection(asyncio.Protocol):
     """One child's connection, from its handshake on."""
 
     def __init__(
-        self, identify: Callable[[Hello, int], Expected | str], connections: "set[Connection]", handshake_timeout: float
+        self,
+        identify: Callable[["Connection", Hello], Expected | str | None],
+        connections: "set[Connection]",
+        handshake_timeout: float,
     ) -> None:
         self._identify = identify
         self._connections = connections
@@ -112,7 +141,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._listener: ChildListener | None = None
-        self._pid = 0
+        self.pid = 0
+        """Of its other end, by the kernel's word."""
         self.hello: Hello | None = None
         """What the child said of itself; set once the handshake is complete."""
 
@@ -130,13 +160,32 @@ class Connection(asyncio.Protocol):
             logger.warning("Closing the control channel of %s: it does not read", self._peer)
             self._transport.abort()
 
+    def shake_hands(self, hello: Hello) -> None:
+        """Answer Hello, unless that has to wait."""
+        if self._is_closing or self._listener is not None:
+            return
+        answer = self._identify(self, hello)
+        if answer is None:
+            return
+        if isinstance(answer, str):
+            logger.warning("Refused the control connection of pid %d: %s", self.pid, answer)
+            self.send(Refused(answer))
+            self.close()
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._listener = answer.listener
+        self.hello = hello
+        self.send(Welcome(min(hello.version, PROTOCOL_VERSION), dict(answer.settings)))
+        answer.listener.connected(self)
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
 
     @property
     def _peer(self) -> str:
-        return f"{self.hello.child} (pid {self._pid})" if self.hello else f"pid {self._pid}"
+        return f"{self.hello.child} (pid {self.pid})" if self.hello else f"pid {self.pid}"
 
     @property
     def _is_closing(self) -> bool:
@@ -147,7 +196,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         self._connections.add(self)
         sock: socket.socket = transport.get_extra_info("socket")
-        self._pid = peer_credentials(sock).pid
+        self.pid = peer_credentials(sock).pid
         self._deadline = asyncio.get_running_loop().call_later(self._handshake_timeout, transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -172,20 +221,6 @@ class Connection(asyncio.Protocol):
         if self._listener is not None:
             self._listener.received(envelope)
         elif isinstance(envelope.message, Hello):
-            self._shake_hands(envelope.message)
+            self.shake_hands(envelope.message)
         else:
             raise WireError(f"expected hello, got {type(envelope.message).__name__}")
-
-    def _shake_hands(self, hello: Hello) -> None:
-        answer = self._identify(hello, self._pid)
-        if isinstance(answer, str):
-            logger.warning("Refused the control connection of pid %d: %s", self._pid, answer)
-            self.send(Refused(answer))
-            self.close()
-            return
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._listener = answer.listener
-        self.hello = hello
-        self.send(Welcome(min(hello.version, PROTOCOL_VERSION), dict(answer.settings)))
-        answer.listener.connected(self)

@@ -88,6 +88,17 @@ class SpawnError(XcoreError):
         self.program = program
 
 
+class ReplacementError(XcoreError):
+    """A worker was to be replaced and its successor did not become ready."""
+
+    status = 409
+
+    def __init__(self, plugin: str, why: str) -> None:
+        super().__init__(
+            f"cannot replace a worker of plugin {plugin!r}: {why}", hint="the one before goes on serving; see its log"
+        )
+
+
 class StateFolderLockedError(XcoreError):
     """Never waited for: two supervisors on one state folder would fight over every process."""
 
@@ -130,6 +141,15 @@ class ConflictError(XcoreError):
     """Right in itself, but not now."""
 
     status = 409
+
+
+class InvalidValueError(XcoreError):
+    """Somebody asked for something that there cannot be."""
+
+    status = 422
+
+    def __init__(self, what: str, problem: str, *, hint: str = "") -> None:
+        super().__init__(f"{what}: {problem}", hint=hint)
 
 
 class TookTooLongError(XcoreError):

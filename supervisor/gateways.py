@@ -12,6 +12,7 @@ from typing import Any
 
 from plugin_runtime.protocol import (
     Call,
+    Cause,
     Error,
     Health,
     PluginSchema,
@@ -174,6 +175,9 @@ class Gateways:
 
     def withdraw(self, child: Child, done: Callable[[], None]) -> None:
         done()
+
+    def used_up(self, child: Child, cause: Cause) -> bool:
+        return False
 
     def exited(self, child: Child, record: ExitView) -> None:
         self._recorded(record)

@@ -11,10 +11,11 @@ from plugin_runtime.views import ExitView
 from supervisor.child_events import RecordExit
 from supervisor.control import Connection
 from supervisor.exits import exit_record
-from supervisor.liveness import LivenessState
+from supervisor.liveness import LivenessState, Verdict, check, observe_beat
 from supervisor.output import Output
+from supervisor.process_stat import read_process_stat
 from supervisor.spawn import Process
-from supervisor.spec import ChildSpec, ExitStatus
+from supervisor.spec import ChildSpec, ExitStatus, LivenessPolicy
 
 STACK_LINES = 1000
 """Kept of what a hung process writes of its stacks; a hundred threads need less."""
@@ -44,6 +45,21 @@ class Incarnation:
     def is_alive(self) -> bool:
         """Not reaped: its pid is its own."""
         return self.process.is_alive
+
+    def take_beat(self, beat: Beat, now: float) -> None:
+        """It gave a sign of life."""
+        self.beat = beat
+        self.liveness = observe_beat(self.liveness, beat.loop_age, now)
+
+    def judge(self, policy: LivenessPolicy, now: float) -> Verdict:
+        """Whether it lives, by its beats and the CPU it uses.
+
+        Raises:
+            OSError: /proc cannot be read.
+        """
+        stat = read_process_stat(self.process.pid)
+        self.liveness, verdict = check(self.liveness, policy, now, stat.cpu_seconds if stat else None)
+        return verdict
 
     def dump_stacks(self) -> None:
         """Ask for its stacks. By faulthandler in the process: works even while C code holds the GIL."""

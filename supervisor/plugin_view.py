@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from plugin_runtime.protocol import Failed, PluginState, Route, State, Upstream
+from plugin_runtime.protocol import Failed, Phase, PluginState, Route, State, Upstream
 from plugin_runtime.views import ExitView, InstanceView, PluginError, PluginView
 from supervisor.child import Child
+from supervisor.exits import explain
 from supervisor.preparation import Prepared
 from supervisor.sampler import Sample
 
@@ -30,9 +31,15 @@ class Shown(Protocol):
     name: str
     active: bool
     prepared: Prepared | None
-    instances: list[Child]
-    error: PluginError | None
-    last_exit: ExitView | None
+
+    @property
+    def instances(self) -> list[Child]: ...
+
+    @property
+    def error(self) -> PluginError | None: ...
+
+    @property
+    def last_exit(self) -> ExitView | None: ...
 
     @property
     def prefix(self) -> str: ...
@@ -121,6 +128,11 @@ def error_of_failure(failure: Failed, record: ExitView) -> PluginError:
         traceback=failure.traceback,
         log_tail=record.log_tail,
     )
+
+
+def error_of_exit(record: ExitView) -> PluginError:
+    """Why a worker could not start that had no words for it: it crashed, or was not ready in time."""
+    return PluginError(Phase.READY.value, record.cause, explain(record), log_tail=record.log_tail)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -10,11 +10,21 @@ from typing import Any
 from plugin_runtime.protocol import PluginHealth, PluginState
 from plugin_runtime.views import PluginView
 from supervisor.changes import within
+from supervisor.config.plugin_keys import MOST_INSTANCES
 from supervisor.config.unknown_names import warn_of_unknown_names
-from supervisor.errors import ConfigurationError, ConflictError, PluginRefusedError, StoreError, UnknownNameError
+from supervisor.errors import (
+    ConfigurationError,
+    ConflictError,
+    InvalidValueError,
+    PluginRefusedError,
+    StoreError,
+    UnknownNameError,
+    XcoreError,
+)
 from supervisor.log_files import LogFiles
 from supervisor.operations import Operation
-from supervisor.plugin import Plugin, PluginServices
+from supervisor.plugin import Plugin
+from supervisor.plugin_services import PluginServices
 from supervisor.plugin_view import plugin_view
 from supervisor.store.exits import ExitLog
 
@@ -57,6 +67,7 @@ class Plugins:
                 self._services,
                 active=row.active if row else True,
                 prefix=row.api_prefix if row else "",
+                count=row.instances if row else None,
             )
             self._plugins[name] = plugin
         active = [plugin for plugin in self._plugins.values() if plugin.active]
@@ -87,7 +98,7 @@ class Plugins:
 
     async def _bring_up(self, plugin: Plugin) -> None:
         try:
-            plugin.last_exit = await self._exits.last_exit(plugin.name)
+            plugin.workers.last_exit = await self._exits.last_exit(plugin.name)
         except StoreError as error:
             logger.warning("Cannot read the last exit of plugin %s: %s", plugin.name, error)
         await plugin.bring_up()
@@ -100,7 +111,10 @@ class Plugins:
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, XcoreError):
+            logger.error("%s", error)
+        elif error is not None:
             logger.error("%s failed inside xcore", task.get_name(), exc_info=error)
 
     # --- what is known ---
@@ -115,7 +129,7 @@ class Plugins:
                 plugin.state.value,
                 plugin.ready,
                 plugin.wanted,
-                sum(child.record.restarts for child in plugin.instances),
+                plugin.workers.restarts,
             )
             for plugin in self._plugins.values()
         }
@@ -138,6 +152,7 @@ class Plugins:
             "plugins.list": self.list_plugins,
             "plugins.show": self.show,
             "plugins.restart": self.restart,
+            "plugins.scale": self.scale,
             "plugins.logs": self.read_logs,
         }
 
@@ -149,15 +164,30 @@ class Plugins:
         return self._view(self.named(name))
 
     async def restart(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
+        plugin = self._changeable(name, "restart")
+        return await self._change(plugin, plugin.restart(actor), "restart", wait)
+
+    async def scale(self, name: str, instances: int, actor: str, wait: float = 0.0) -> PluginView:
+        if not 1 <= instances <= MOST_INSTANCES:
+            raise InvalidValueError("instances", f"must be from 1 to {MOST_INSTANCES}, not {instances}")
+        plugin = self._changeable(name, "scale")
+        plugin.check_count(instances)
+        return await self._change(plugin, plugin.scale(instances, actor), "scaling", wait)
+
+    def _changeable(self, name: str, verb: str) -> Plugin:
         plugin = self.named(name)
         if not plugin.active:
             raise PluginRefusedError(name, "it is disabled", hint="enable it first")
         if self._closing:
             # A gateway may still hand in orders while it drains: what is started now would never be stopped.
-            raise ConflictError(f"cannot restart plugin {name!r}: xcore is stopping")
-        task = self._spawn(plugin.restart(actor), f"restart-{name}")
+            raise ConflictError(f"cannot {verb} plugin {name!r}: xcore is stopping")
+        return plugin
+
+    async def _change(self, plugin: Plugin, change: Coroutine[Any, Any, None], what: str, wait: float) -> PluginView:
+        """Begin it, and with ``wait`` seconds see its end."""
+        task = self._spawn(change, f"{what}-{plugin.name}")
         if wait > 0:
-            await within(wait, task, f"the restart of plugin {name!r}")
+            await within(wait, task, f"the {what} of plugin {plugin.name!r}")
         return self._view(plugin)
 
     async def read_logs(self, name: str, tail: int = 100) -> list[str]:

@@ -6,10 +6,11 @@ of what serves already is touched.
 
 import asyncio
 import io
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,8 @@ from supervisor.spawn import clean_environment
 from supervisor.state_folder import StateFolder
 from supervisor.validation import Finding, Validator
 from supervisor.worker_spec import Build, variables
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -89,6 +92,15 @@ class Preparation:
             raise PreparationError(error_of(finding.description.errors, finding.log_tail))
         return Prepared(build, finding.description)
 
+    def learn(self, prepared: Prepared, modules: Sequence[str]) -> Prepared:
+        """Add what its processes import beyond what the validator saw; kept for the next supervisor, if that works."""
+        description = replace(prepared.description, modules=[*prepared.description.modules, *modules])
+        keeping = asyncio.get_running_loop().run_in_executor(
+            None, self._generations.keep_description, prepared.build.generation, description
+        )
+        keeping.add_done_callback(_log_failure)
+        return replace(prepared, description=description)
+
     async def build(self, name: str, folder: Path, on_progress: OnProgress) -> Build:
         """Manifest, environment and copy of the code, for processes other than workers: nothing is validated.
 
@@ -143,6 +155,11 @@ class Preparation:
         if not finding.description.errors:
             await asyncio.to_thread(self._generations.keep_description, build.generation, finding.description)
         return finding
+
+
+def _log_failure(keeping: "asyncio.Future[None]") -> None:
+    if not keeping.cancelled() and (error := keeping.exception()):
+        logger.warning("%s; the next template has to be told anew what to import", error)
 
 
 async def in_phase(phase: Phase, step: Coroutine[Any, Any, T]) -> T:

@@ -15,6 +15,7 @@ class ProcessStat:
     name: str
     """The program's, at most 15 bytes; the process may call itself anything."""
     state: str
+    parent: int
     group: int
     session: int
     start_ticks: int
@@ -40,6 +41,7 @@ def read_process_stat(pid: int) -> ProcessStat | None:
     return ProcessStat(
         name=head.partition(b"(")[2].decode(errors="backslashreplace"),
         state=fields[0].decode(),
+        parent=int(fields[1]),
         group=int(fields[2]),
         session=int(fields[3]),
         start_ticks=int(fields[19]),

@@ -4,11 +4,12 @@ A dead process stays a zombie, and its pid its own, until it is reaped. Everythi
 therefore happens before reaping, and only this module reaps. Deaths of our children arrive through pidfds in the event
 loop.
 
-The supervisor is a subreaper: a process whose parents died becomes its child. Such an orphan was started by a plugin
-that left it behind, so it is killed. It cannot be told from our own children by its parent, but by its session: every
-spawned process has one of its own, inherited by all of its descendants, and nobody can join the session of another. A
-child in the session of the supervisor itself was therefore started by the supervisor or a library of it (or by whoever
-was the supervisor before exec), and somebody waits for it: it is left alone.
+The supervisor is a subreaper: a process whose parents died becomes its child. So does what a template forks, which is
+announced before (``birth``); any other was started by a plugin that left it behind: such an orphan is killed. It cannot
+be told from our own children by its parent, but by its session: every process of ours has one of its own, inherited by
+all of its descendants, and nobody can join the session of another. A child in the session of the supervisor itself was
+therefore started by the supervisor or a library of it (or by whoever was the supervisor before exec), and somebody
+waits for it: it is left alone.
 """
 
 import asyncio
@@ -16,8 +17,8 @@ import ctypes
 import logging
 import os
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,7 @@ class Reaper:
         self._sweep_interval = sweep_interval
         self._watched: dict[int, tuple[Process, Callable[[ExitStatus], None]]] = {}
         self._killed: set[int] = set()
+        self._births = 0
         self._interval = sweep_interval
         self._timer: asyncio.TimerHandle | None = None
 
@@ -90,6 +92,19 @@ class Reaper:
         """Call ``exited`` once, when the process is dead, its group killed, and itself reaped and released."""
         self._watched[process.pid] = (process, exited)
         self._loop.add_reader(process.pidfd, self._readable, process.pid)
+
+    def watches(self, pid: int) -> bool:
+        """Whether a process with this pid is known here, which therefore is no other one's."""
+        return pid in self._watched
+
+    @contextmanager
+    def birth(self) -> Iterator[None]:
+        """Put off the sweeps: a process will be given to us by the kernel before it is handed to ``watch``."""
+        self._births += 1
+        try:
+            yield
+        finally:
+            self._births -= 1
 
     def sweep(self) -> list[Orphan]:
         """Kill the orphans that live, reap those that are dead; return what was killed and had not been before."""
@@ -114,12 +129,13 @@ class Reaper:
     def _sweep_and_log(self) -> None:
         found = []
         try:
-            found = self.sweep()
+            found = [] if self._births else self.sweep()
         except OSError as error:  # no descriptor left, most likely; a death must be reported all the same
             logger.warning("Cannot look for orphans: %s; trying again", error)
         for orphan in found:
             logger.info("Killed %s: it was left behind by its parents", orphan)
-        self._interval = KILLED_INTERVAL if found else min(2 * self._interval, self._sweep_interval)
+        soon = found or self._births
+        self._interval = KILLED_INTERVAL if soon else min(2 * self._interval, self._sweep_interval)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(self._interval, self._sweep_and_log)

@@ -67,7 +67,13 @@ class Resources:
 
     def _measure(self) -> None:
         """Children with a memory limit are measured exactly, every time, and held to it."""
-        limited = [child for child in self._tree.children if _has_memory_limit(child.spec.limits)]
+        pids = self._tree.pids
+        # One that is being replaced is not measured beside its successor, which bears its name.
+        limited = [
+            child
+            for child in self._tree.children
+            if _has_memory_limit(child.spec.limits) and child.pid == pids[child.spec.id]
+        ]
         self._latest = self._sampler.sample([child.spec.id for child in limited])
         for child in limited:
             sample = self._latest.get(child.spec.id)

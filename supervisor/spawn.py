@@ -1,4 +1,4 @@
-"""Starts processes: the only module that calls Popen.
+"""Starts processes, and takes over those that a template forked: the only module that calls Popen.
 
 No ``preexec_fn``: it runs Python between fork and exec, where another thread's lock may be held for ever. No asyncio
 subprocess: its child watcher on 3.11 starts a thread per child, and fights a subreaper for the exit status. Popen
@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from errno import EINVAL
+from errno import EINVAL, ESRCH
 from pathlib import Path
 
 from plugin_runtime.protocol import ENV_CHILD, ENV_CONTROL, ENV_NONCE
@@ -38,22 +38,30 @@ _SECRET = re.compile(r"PASSW(OR)?D|PASSPHRASE|SECRET|CREDENTIAL|(PASS|PWD|TOKEN|
 
 
 class Process:
-    """A process that was started: what is needed to watch it, to signal it, and to know it again.
+    """A process of ours: what is needed to watch it, to signal it, and to know it again.
 
-    Whoever spawned it owns it; the pipes go to the Output that reads them. Only the reaper calls ``reaped``.
+    Whoever began it owns it; the pipes go to the Output that reads them. Only the reaper calls ``reaped``.
     """
 
-    def __init__(self, popen: "subprocess.Popen[bytes]", start_ticks: int, pidfd: int, pipes: tuple[Pipe, ...]) -> None:
-        self.pid = popen.pid
+    def __init__(
+        self,
+        pid: int,
+        start_ticks: int,
+        pidfd: int,
+        pipes: tuple[Pipe, ...],
+        popen: "subprocess.Popen[bytes] | None" = None,
+    ) -> None:
+        self.pid = pid
         self.start_ticks = start_ticks
         self.pidfd = pidfd
         self.pipes = pipes
         self._popen = popen
+        self._is_reaped = False
 
     @property
     def is_alive(self) -> bool:
         """Not reaped yet: the pid is still its own, even if it is a zombie."""
-        return self._popen.returncode is None
+        return not self._is_reaped
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the process and all of its group; none is sent where that is gone.
@@ -65,8 +73,10 @@ class Process:
                 os.killpg(self.pid, number)
 
     def reaped(self, returncode: int) -> None:
-        """Tell Popen what wait4 returned; otherwise it would wait for the pid itself, whoever has it by then."""
-        self._popen.returncode = returncode
+        """Remember it, and tell Popen what wait4 returned: it would wait for the pid itself, whoever has it by then."""
+        self._is_reaped = True
+        if self._popen is not None:
+            self._popen.returncode = returncode
 
     def release(self) -> None:
         """Give the pidfd back. A second call does nothing."""
@@ -86,13 +96,15 @@ def spawn(spec: ChildSpec, token: str, nonce: str, folder: StateFolder) -> Proce
     """
     try:
         with ExitStack() as always, ExitStack() as on_failure:
-            pipes, ends = _make_pipes(folder, token, always, on_failure)
-            popen = _execute(spec, nonce, folder, ends)
+            pipes = make_pipes(folder, token)
+            for pipe in pipes:
+                on_failure.callback(pipe.close)
+            popen = _execute(spec, nonce, folder, _open_ends(pipes, always))
             on_failure.callback(_destroy, popen)
             _limit(popen.pid, spec.limits.open_files)
             pidfd = os.pidfd_open(popen.pid)
             on_failure.callback(os.close, pidfd)
-            process = Process(popen, _start_ticks(popen.pid), pidfd, pipes)
+            process = Process(popen.pid, _start_ticks(popen.pid), pidfd, pipes, popen)
             on_failure.pop_all()
             return process
     except OSError as error:
@@ -102,24 +114,56 @@ def spawn(spec: ChildSpec, token: str, nonce: str, folder: StateFolder) -> Proce
         raise SpawnError(spec.id, spec.command[0], OSError(EINVAL, str(error))) from error
 
 
-def _make_pipes(
-    folder: StateFolder, token: str, always: ExitStack, on_failure: ExitStack
-) -> tuple[tuple[Pipe, ...], list[int]]:
-    """Return our reading ends and the child's ends, closed by ``always``.
+def claim(spec: ChildSpec, pid: int, start_ticks: int, pipes: tuple[Pipe, ...]) -> Process:
+    """Take over a process that a template forked for ``spec``; as with ``spawn``, the reaper must hear of it at once.
 
-    The child's are open for reading, too: a FIFO that always has a reader never breaks a print, even while there is no
-    supervisor, and its successor can open it by name.
+    Raises:
+        SpawnError: there is no such process, or it is none of ours. The pipes are still the caller's.
     """
-    pipes, ends = [], []
-    for stream in _STREAMS:
-        path = folder.output_fifo(token, stream)
-        os.mkfifo(path, 0o600)
-        on_failure.callback(path.unlink, missing_ok=True)
-        ends.append(os.open(path, os.O_RDWR))
+    try:
+        with ExitStack() as on_failure:
+            pidfd = os.pidfd_open(pid)
+            on_failure.callback(os.close, pidfd)
+            stat = read_process_stat(pid)
+            if stat is None or (stat.parent, stat.start_ticks) != (os.getpid(), start_ticks):
+                raise ProcessLookupError(ESRCH, f"process {pid} is not one of ours")
+            if not stat.is_zombie:
+                _limit(pid, spec.limits.open_files)
+            on_failure.pop_all()
+            return Process(pid, start_ticks, pidfd, pipes)
+    except OSError as error:
+        raise SpawnError(spec.id, f"process {pid}", error) from error
+
+
+def make_pipes(folder: StateFolder, token: str) -> tuple[Pipe, ...]:
+    """Make the FIFOs of a process's output; return the ends that we read from.
+
+    Raises:
+        OSError: nothing is left behind.
+    """
+    with ExitStack() as on_failure:
+        pipes = []
+        for stream in _STREAMS:
+            path = folder.output_fifo(token, stream)
+            os.mkfifo(path, 0o600)
+            on_failure.callback(path.unlink, missing_ok=True)
+            pipes.append(Pipe.open(stream, path))
+            on_failure.callback(pipes[-1].close)
+        on_failure.pop_all()
+        return tuple(pipes)
+
+
+def _open_ends(pipes: tuple[Pipe, ...], always: ExitStack) -> list[int]:
+    """Open the child's ends, closed by ``always``.
+
+    For reading, too: a FIFO that always has a reader never breaks a print, even while there is no supervisor, and its
+    successor can open it by name.
+    """
+    ends = []
+    for pipe in pipes:
+        ends.append(os.open(pipe.path, os.O_RDWR))
         always.callback(os.close, ends[-1])
-        pipes.append(Pipe.open(stream, path))
-        on_failure.callback(pipes[-1].close)
-    return tuple(pipes), ends
+    return ends
 
 
 def _execute(spec: ChildSpec, nonce: str, folder: StateFolder, ends: list[int]) -> "subprocess.Popen[bytes]":

@@ -93,6 +93,8 @@ class ChildSpec:
     """Sent in Welcome: the wire form of WorkerSettings or GatewaySettings."""
     pass_fds: tuple[int, ...] = ()
     generation: str = ""
+    template: str = ""
+    """Owner of the template that its processes are forked from, where it runs on the same interpreter."""
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     timeouts: Timeouts = field(default_factory=Timeouts)
     liveness: LivenessPolicy | None = field(default_factory=LivenessPolicy)

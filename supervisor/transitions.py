@@ -13,6 +13,7 @@ from supervisor.child_events import (
     Arm,
     AskToStop,
     BackoffElapsed,
+    CancelSpawn,
     Disarm,
     DrainTimeoutElapsed,
     DumpStacks,
@@ -105,6 +106,12 @@ def spawn_failed(at: Moment[SpawnFailed]) -> Outcome:
     record = RecordExit(Cause.START_FAILED, "", ExitStatus(), 0.0, at.event.message)
     # Never at once: what the machine lacked a moment ago it still lacks.
     return _bury(record, at, at.event.jitter, least_delay=at.policy.restart.delay)
+
+
+def spawn_cancelled(at: AnyMoment) -> Outcome:
+    """Nobody lived, so there is nothing to record."""
+    unborn = replace(at.child, ending=None, restart_requested=False)
+    return transition(unborn, State.STARTING, Spawn()) if at.child.wanted else transition(unborn, State.EXITED)
 
 
 def became_ready(at: AnyMoment) -> Outcome:
@@ -208,7 +215,7 @@ def _end(child: ChildRecord, ending: Ending, at: AnyMoment) -> Outcome:
     if child.state is not State.STARTING:
         ask = AskToStop(ending.cause, at.policy.timeouts.drain)
         return transition(ended, State.DRAINING, ask, arm=Arm(DrainTimeoutElapsed(), ask.drain))
-    return (ended, []) if child.spawned_at is None else _terminate(ended, at)
+    return (ended, [CancelSpawn()]) if child.spawned_at is None else _terminate(ended, at)
 
 
 def drain_over(at: AnyMoment) -> Outcome:

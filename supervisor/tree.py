@@ -22,18 +22,21 @@ class Tree:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._children: dict[str, Child] = {}
+        self._children: list[Child] = []
         self._ticker: asyncio.TimerHandle | None = None
         self._hurried = False
 
     @property
     def children(self) -> list[Child]:
-        return list(self._children.values())
+        return list(self._children)
 
     @property
     def pids(self) -> dict[str, int | None]:
-        """Of every child; None without a process."""
-        return {child.spec.id: child.pid for child in self._children.values()}
+        """By id, that of the newest process of each; None without one."""
+        pids: dict[str, int | None] = {}
+        for child in self._children:
+            pids[child.spec.id] = child.pid or pids.get(child.spec.id)
+        return pids
 
     def start(self) -> None:
         """Look at everybody's signs of life from now on."""
@@ -43,20 +46,21 @@ class Tree:
         if self._ticker is not None:
             self._ticker.cancel()
 
-    def add(self, child: Child) -> None:
-        """Enter a child that is not started yet.
+    def add(self, child: Child, beside: Child | None = None) -> None:
+        """Enter a child that is not started yet. ``beside``: the one of this id that it is about to replace.
 
         Raises:
             ValueError: there is another one of this id; two of the same never run at once.
         """
-        if child.spec.id in self._children:
+        if any(other.spec.id == child.spec.id and other is not beside for other in self._children):
             raise ValueError(f"child {child.spec.id!r} is in the process table already")
-        self._children[child.spec.id] = child
+        self._children.append(child)
 
     async def remove(self, child: Child, cause: Cause, actor: str) -> None:
         """Stop a child if it runs, wait for its end and forget it."""
         await self._stop(child, cause, actor)
-        self._children.pop(child.spec.id, None)
+        if child in self._children:
+            self._children.remove(child)
 
     def stop_nowait(self, kind: Kind, cause: Cause, actor: str) -> None:
         """Begin to stop all children of ``kind``: from now on none of them is started again by itself."""
@@ -82,7 +86,7 @@ class Tree:
             child.post(HurryRequested())
 
     def _of(self, kind: Kind) -> list[Child]:
-        return [child for child in self._children.values() if child.spec.kind is kind]
+        return [child for child in self._children if child.spec.kind is kind]
 
     def _tick(self) -> None:
         self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)

@@ -110,6 +110,9 @@ class _Inspection(Generic[D]):
     def withdraw(self, child: Child, done: Callable[[], None]) -> None:
         done()
 
+    def used_up(self, child: Child, cause: Cause) -> bool:
+        return False
+
     def exited(self, child: Child, record: ExitView) -> None:
         self._exit = record
         self._recorded(record)

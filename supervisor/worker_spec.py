@@ -1,4 +1,4 @@
-"""From what is known of a plugin to the child specs of its validator and its workers."""
+"""From what is known of a plugin to the child specs of its validator, its template and its workers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,10 +9,17 @@ from supervisor.config.policies import limits, timeouts
 from supervisor.environments.environment import Environment
 from supervisor.generations import Generation
 from supervisor.manifest import PluginManifest
-from supervisor.spec import ChildSpec, LivenessPolicy, RestartPolicy, RestartWhen
+from supervisor.spec import ChildSpec, LivenessPolicy, RestartPolicy, RestartWhen, Timeouts
 
 LIFESPAN_SHARE = 0.8
 """Of ``start_timeout``."""
+
+TEMPLATE_PROGRAM = "template"
+"""Argument of the bootstrap: the program to run instead of the worker."""
+TEMPLATE_STOP = 2.0
+"""Seconds for a template to end; it has nothing to finish."""
+NO_NATIVE_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
+"""OpenBLAS starts its threads when it is loaded, and no thread survives a fork. What is forked gets them back."""
 
 BOOTSTRAP = Path(__file__).resolve().parent.parent / "plugin_runtime" / "bootstrap.py"
 
@@ -70,12 +77,48 @@ def validator_settings(build: Build) -> WorkerSettings:
     return replace(worker_settings(build, prefix="", adopt_grace=0.0), validate_only=True)
 
 
+def template_spec(build: Build, restart: RestartPolicy) -> ChildSpec:
+    return template_of(
+        build.name,
+        build.command,
+        build.working_directory,
+        build.variables,
+        restart=restart,
+        start_timeout=build.manifest.start_timeout,
+    )
+
+
+def template_of(
+    owner: str,
+    command: tuple[str, ...],
+    working_directory: Path,
+    variables: Mapping[str, str],
+    *,
+    restart: RestartPolicy,
+    start_timeout: float,
+) -> ChildSpec:
+    """The template of ``owner``; ``command``: a worker's."""
+    return ChildSpec(
+        id=f"{owner}.template",
+        name=owner,
+        kind=Kind.TEMPLATE,
+        command=(*command, TEMPLATE_PROGRAM),
+        working_directory=working_directory,
+        environment={**variables, **NO_NATIVE_THREADS},
+        restart=replace(restart, when=RestartWhen.ALWAYS),
+        timeouts=Timeouts(start=start_timeout, stop=TEMPLATE_STOP),
+        # It blocks while it imports and while nobody wants anything; who asks it notices when it does not answer.
+        liveness=None,
+    )
+
+
 def worker_spec(build: Build, number: int, restart: RestartPolicy, liveness: LivenessPolicy) -> ChildSpec:
     """Instance ``number``, from 1."""
     return ChildSpec(
         id=f"{build.name}.{number}",
         name=build.name,
         kind=Kind.WORKER,
+        template=build.name,
         command=build.command,
         working_directory=build.working_directory,
         environment=build.variables,

@@ -1,4 +1,4 @@
-"""/admin/plugins: what plugins are there, how they do, and starting them anew."""
+"""/admin/plugins: what plugins are there, how they do, starting them anew, and how many processes each has."""
 
 from typing import Annotated, Any
 
@@ -14,6 +14,15 @@ router = APIRouter(prefix="/admin/plugins", tags=["plugins"])
 
 LONGEST_WAIT = 600.0
 """Seconds."""
+MOST_INSTANCES = 256
+
+Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT)]
+
+_CHANGED: dict[int | str, dict[str, Any]] = {
+    **NAMED,
+    409: {"model": ExceptionResponse, "description": "Its present state does not allow it"},
+    504: {"model": ExceptionResponse, "description": "Not done within `wait` seconds; it goes on"},
+}
 
 
 @router.get("", response_model=list[PluginView], responses=PROTECTED)
@@ -28,19 +37,19 @@ async def show_plugin(operator: Reader, name: str) -> Any:
     return await operator.call("plugins.show", name=name)
 
 
-@router.post(
-    "/{name}/restart",
-    response_model=PluginView,
-    status_code=202,
-    responses={
-        **NAMED,
-        409: {"model": ExceptionResponse, "description": "Its present state does not allow it"},
-        504: {"model": ExceptionResponse, "description": "Not done within `wait` seconds; it goes on"},
-    },
-)
-async def restart_plugin(operator: Owner, name: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0) -> Any:
+@router.post("/{name}/restart", response_model=PluginView, status_code=202, responses=_CHANGED)
+async def restart_plugin(operator: Owner, name: str, wait: Wait = 0.0) -> Any:
     """Restart all instances of a plugin; with `wait`, answer when they are ready."""
     return await operator.call("plugins.restart", name=name, wait=wait, timeout=wait + CALL_TIMEOUT)
+
+
+@router.post("/{name}/scale", response_model=PluginView, status_code=202, responses=_CHANGED)
+async def scale_plugin(
+    operator: Owner, name: str, instances: Annotated[int, Query(ge=1, le=MOST_INSTANCES)], wait: Wait = 0.0
+) -> Any:
+    """Run so many instances of a plugin; with `wait`, answer when they are ready."""
+    arguments = {"name": name, "instances": instances, "wait": wait}
+    return await operator.call("plugins.scale", **arguments, timeout=wait + CALL_TIMEOUT)
 
 
 @router.get("/{name}/logs", response_model=list[str], responses=NAMED)

@@ -54,6 +54,23 @@ def restart(
 
 
 @app.command()
+def scale(
+    name: NameArgument,
+    instances: Annotated[int, typer.Argument(help="How many worker processes it shall have.", min=1)],
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    url: UrlOption = "",
+    wait: WaitOption = 60.0,
+) -> None:
+    """Run another number of instances of a plugin and wait until they are ready."""
+    arguments = {"name": name, "instances": instances, "wait": wait}
+    plugin = Target(config, url).call("plugins.scale", timeout=wait + 10.0, **arguments)
+    print_answer(plugin, lambda view: print_plugins([view]), json=json)
+    if wait > 0:
+        _require_running(plugin)
+
+
+@app.command()
 def logs(
     name: NameArgument,
     config: ConfigOption = DEFAULT_CONFIG,

@@ -22,6 +22,7 @@ _ROUTES: dict[str, tuple[str, str]] = {
     "plugins.list": ("GET", "/admin/plugins"),
     "plugins.show": ("GET", "/admin/plugins/{name}"),
     "plugins.restart": ("POST", "/admin/plugins/{name}/restart"),
+    "plugins.scale": ("POST", "/admin/plugins/{name}/scale"),
     "plugins.logs": ("GET", "/admin/plugins/{name}/logs"),
     "processes.list": ("GET", "/admin/processes"),
     "resources.list": ("GET", "/admin/resources"),

@@ -69,6 +69,7 @@ def run_process(
     command: tuple[str, ...],
     environment: Mapping[str, str],
     generation: str,
+    template: str,
     keys: ProcessKeys,
 ) -> RunProcess:
     """Run ``settings.run`` of a job, in a process of its own."""
@@ -80,6 +81,7 @@ def run_process(
         working_directory=Path(settings.working_directory),
         environment=environment,
         generation=generation,
+        template=template,
         restart=RestartPolicy(when=RestartWhen.NEVER),
         timeouts=timeouts(keys),
         # A function may keep its thread busy for as long as it likes; the job's timeout is what limits it.

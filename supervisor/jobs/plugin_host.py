@@ -40,5 +40,6 @@ class PluginJobHost:
             command=(*build.command, TASK_PROGRAM),
             environment=build.variables,
             generation=build.generation.hash,
+            template=build.name,
             keys=build.manifest,
         )

@@ -120,6 +120,9 @@ class Run:
     def withdraw(self, child: Child, done: Callable[[], None]) -> None:
         done()
 
+    def used_up(self, child: Child, cause: Cause) -> bool:
+        return False
+
     def exited(self, child: Child, record: ExitView) -> None:
         self._disarm()
         self._services.recorded(record)

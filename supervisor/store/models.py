@@ -54,7 +54,7 @@ class Base(DeclarativeBase):
 
 
 class Plugin(Base):
-    """A plugin that was found once; ``active`` is the operator's wish and survives the folder."""
+    """A plugin that was found once; ``active`` and ``instances`` are the operator's wishes and survive the folder."""
 
     __tablename__ = "plugins"
 
@@ -68,6 +68,7 @@ class Plugin(Base):
     add_time: Mapped[float]
     update_time: Mapped[float]
     active: Mapped[bool]
+    instances: Mapped[int | None]
 
 
 class Task(Base):

@@ -40,7 +40,10 @@ class PluginChanges:
 
 @dataclass(frozen=True)
 class PluginRow:
-    """A stored plugin. Times in seconds since the epoch; ``active``: wanted by the operator."""
+    """A stored plugin. Times in seconds since the epoch; ``active``: wanted by the operator.
+
+    ``instances``: how many the operator wants; None: as many as its manifest says.
+    """
 
     id: str
     name: str
@@ -52,6 +55,7 @@ class PluginRow:
     add_time: float
     update_time: float
     active: bool
+    instances: int | None = None
 
 
 class Repository:
@@ -84,6 +88,12 @@ class Repository:
         return await self._database.write(
             "set the plugin's status", partial(_update, name=name, values=values, now=now)
         )
+
+    async def scale(self, name: str, instances: int | None) -> PluginRow:
+        """Write how many instances are wanted; None: what its manifest says. Raise UnknownNameError."""
+        now = self._clock.time()
+        values = {"instances": instances}
+        return await self._database.write("scale the plugin", partial(_update, name=name, values=values, now=now))
 
     async def delete(self, name: str) -> PluginRow:
         """Forget a plugin and return what was known. Raise UnknownNameError."""

@@ -13,7 +13,7 @@ from supervisor.config.configuration import Configuration
 from supervisor.config.live import LiveConfiguration
 from supervisor.environments.builder import OnProgress
 from supervisor.environments.environment import Environment
-from supervisor.environments.installer import Installer
+from supervisor.environments.installer import BASE, Installer
 from supervisor.environments.runtime import Runtime
 from supervisor.errors import PluginRefusedError
 from supervisor.prefixes import check_plugin_name
@@ -38,6 +38,11 @@ class Ground:
     def owner(self) -> str | None:
         """Name of the plugin."""
         return self.plugin.name if self.plugin else None
+
+    @property
+    def template(self) -> str:
+        """Owner of the template that its processes are forked from: the plugin's, or that of the base environment."""
+        return self.plugin.name if self.plugin else BASE
 
 
 class PluginBuilds(Protocol):

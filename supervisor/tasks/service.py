@@ -19,6 +19,7 @@ from supervisor.plugin_view import error_of_failure
 from supervisor.resources import Resources
 from supervisor.spec import RestartWhen
 from supervisor.store.tasks import TaskRepository
+from supervisor.tasks.base_template import BaseTemplate
 from supervisor.tasks.preparation import TaskPreparation
 from supervisor.tasks.spec import TaskBuild, service_restart_policy, service_settings, service_spec
 from supervisor.tree import Tree
@@ -51,6 +52,7 @@ class TaskServices:
     around: Surroundings
     tree: Tree
     preparation: TaskPreparation
+    base: BaseTemplate
     jobs: JobBook
     repository: TaskRepository
     resources: Resources
@@ -191,6 +193,9 @@ class Service:
 
     def withdraw(self, child: Child, done: Callable[[], None]) -> None:
         done()
+
+    def used_up(self, child: Child, cause: Cause) -> bool:
+        return False
 
     def exited(self, child: Child, record: ExitView) -> None:
         self.last_exit = record

@@ -76,6 +76,7 @@ def service_spec(build: TaskBuild, configuration: Configuration) -> ChildSpec:
         build.name,
         Kind.TASK,
         restart=service_restart_policy(build.name, configuration),
+        template=build.ground.template,
         timeouts=timeouts(keys),
         liveness=liveness_policy(settings.heartbeat),
         limits=limits(keys),
@@ -96,6 +97,7 @@ def run_process(build: TaskBuild, configuration: Configuration, job: JobSpec, ru
         command=build.command,
         environment=build.ground.variables,
         generation=build.copy.hash,
+        template=build.ground.template,
         keys=configuration.task_keys(build.name),
     )
 

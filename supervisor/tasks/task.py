@@ -223,6 +223,7 @@ class Task:
 
     async def _accept(self, prepared: PreparedTask) -> None:
         self.prepared = prepared
+        self._services.base.provide(prepared.build)
         self._service.use(prepared.build)
         problems = self._services.jobs.declare(self, prepared.jobs)
         self._error = _refused_jobs(problems) if problems else None

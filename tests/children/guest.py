@@ -5,7 +5,7 @@ fail:MESSAGE: say that it cannot start; requests:N: a beat after so many request
 finished:OUTCOME: the end of a run; obedient: wait for Stop, say that the run has succeeded, and exit 0;
 hog:MB: take memory; deaf: ignore Stop and SIGTERM; again: connect a second time, keeping the first connection;
 once:FILE: only the first one ever goes on, others serve; print:TEXT: to stderr; exit:CODE; kill: SIGKILL to itself;
-serve: until told to stop; pause: for ever.
+serve: until told to stop; wait:FILE: until it is there; pause: for ever.
 """
 
 import faulthandler
@@ -94,6 +94,9 @@ for step in sys.argv[1:]:
     elif name == "deaf":
         deaf = True
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    elif name == "wait":
+        while not Path(argument).exists():
+            time.sleep(0.005)
     elif name == "once":
         try:
             Path(argument).touch(exist_ok=False)

@@ -44,6 +44,7 @@ ANSWERS = {
     "plugins.list": [PLUGIN],
     "plugins.show": PLUGIN,
     "plugins.restart": PLUGIN,
+    "plugins.scale": PLUGIN,
     "plugins.logs": ["one", "two"],
     "processes.list": [ProcessView("worker", "hello", "hello.1", 42, "running", 1.0, 0)],
     "resources.list": [ResourceView("worker", "hello", "hello.1", 42, 0.5, 1.0, 30.0, None, 3, 9, 5.0)],

@@ -40,6 +40,7 @@ def build_of(root: Path, name: str = "hello", steps=None, **keys) -> GuestBuild:
     source = root / "generations" / name
     for path in (folder, source):
         path.mkdir(parents=True, exist_ok=True)
+    keys.setdefault("template", False)
     environment = ThisEnvironment(root, "fingerprint", INTERPRETER)
     generation = Generation(name, "abcdef", root / "generations" / name, Snapshot.take(folder, []), "fingerprint")
     build = GuestBuild(

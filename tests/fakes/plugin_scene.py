@@ -7,7 +7,7 @@ from plugin_runtime.protocol import RoutingAck, RoutingSnapshot
 from supervisor.config.source import load
 from supervisor.gateways import Gateways
 from supervisor.log_files import LogFiles
-from supervisor.plugin import PluginServices
+from supervisor.plugin_services import PluginServices
 from supervisor.plugins import Plugins
 from supervisor.prefixes import Claims
 from tests.fakes.builds import ScriptedPreparation
@@ -18,16 +18,21 @@ from tests.fakes.waiting import until
 
 
 class AcknowledgingGateway(FakeGatewayChild):
-    """Routes by every snapshot as soon as it comes."""
+    """Routes by every snapshot as soon as it comes, unless it shall not."""
 
     def __init__(self, gateways):
         super().__init__()
         self._gateways = gateways
+        self.hold = False
+        """Acknowledge nothing until the test does."""
 
     def send(self, message, request_id=0):
         super().send(message, request_id)
-        if isinstance(message, RoutingSnapshot):
-            self.says(self._gateways, RoutingAck(message.version))
+        if isinstance(message, RoutingSnapshot) and not self.hold:
+            self.acknowledge()
+
+    def acknowledge(self):
+        self.says(self._gateways, RoutingAck(self.of(RoutingSnapshot)[-1].version))
 
     def route(self, plugin):
         """As of the last snapshot; None where there is none."""
@@ -41,10 +46,16 @@ class FakeRepository:
     def __init__(self):
         self.rows = []
         self.registered = []
+        self.scaled = {}
         self.error = None
 
-    def knows(self, name, prefix="", *, active=True):
-        self.rows.append(SimpleNamespace(name=name, api_prefix=prefix, active=active))
+    def knows(self, name, prefix="", *, active=True, instances=None):
+        self.rows.append(SimpleNamespace(name=name, api_prefix=prefix, active=active, instances=instances))
+
+    async def scale(self, name, instances):
+        if self.error:
+            raise self.error
+        self.scaled[name] = instances
 
     async def get_all(self):
         return self.rows
@@ -91,6 +102,7 @@ class PluginScene:
         self.services = PluginServices(
             configuration=load(root / "config.json", {}),
             around=table.around,
+            births=table.around.origin,
             tree=table.tree,
             preparation=self.preparation,
             claims=Claims(),
@@ -109,6 +121,10 @@ class PluginScene:
     def add(self, name, description=None, steps=None, **keys):
         """A folder, and how it is to be prepared."""
         self.preparation.plan(self.root, name, description, steps, **keys)
+
+    def restep(self, name, *steps):
+        """What its processes do from the next one on."""
+        object.__setattr__(self.preparation.plans[name].build, "steps", tuple(map(str, steps)))
 
     def add_broken(self, name, error):
         (self.directory / name).mkdir()

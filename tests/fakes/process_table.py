@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from plugin_runtime.protocol import Cause, Kind
+from supervisor.births import Births
 from supervisor.child import Child, Surroundings
 from supervisor.child_events import StartRequested
 from supervisor.clock import Clock, SystemClock
@@ -20,6 +21,8 @@ from tests.fakes.processes import CHILDREN, DEADLINE
 from tests.fakes.waiting import until
 
 QUICK = Timeouts(start=DEADLINE, stop=2.0, term=1.0)
+PLACES = 8
+"""For children that start at once."""
 PATIENT = LivenessPolicy(stalled=10.0, hung=30.0)
 
 
@@ -74,6 +77,9 @@ class RecordingOwner:
         if not self.hold:
             done()
 
+    def used_up(self, child, cause):
+        return False
+
     def exited(self, child, record):
         self.exits.append(record)
 
@@ -105,8 +111,8 @@ class Table:
 
 
 @asynccontextmanager
-async def process_table(folder: StateFolder, clock: Clock | None = None) -> AsyncIterator[Table]:
-    """Adapters for real; whatever runs at the end is stopped in a hurry."""
+async def process_table(folder: StateFolder, clock: Clock | None = None, places: int = PLACES) -> AsyncIterator[Table]:
+    """Adapters for real; whatever runs at the end is stopped in a hurry. ``places``: of those that start at once."""
     clock = clock or SystemClock()
     loop = asyncio.get_running_loop()
     logs = LogWriter(LogFiles(folder.logs), clock)
@@ -117,7 +123,8 @@ async def process_table(folder: StateFolder, clock: Clock | None = None) -> Asyn
     await control.start()
     tree = Tree(clock)
     try:
-        yield Table(Surroundings(clock, folder, control, reaper, logs), tree, folder)
+        births = Births(folder, reaper, control, limit=places)
+        yield Table(Surroundings(clock, folder, control, reaper, logs, births), tree, folder)
     finally:
         stopping = asyncio.create_task(tree.stop_all(Cause.SHUTDOWN, "test"))
         while not stopping.done():

@@ -181,6 +181,7 @@ class TaskScene:
             around=table.around,
             tree=table.tree,
             preparation=self.preparation,
+            base=SimpleNamespace(provide=lambda _build: None),
             jobs=self.jobs,
             repository=self.repository,
             resources=SimpleNamespace(sample_soon=lambda: None, latest=self.latest.get, forget=lambda _child: None),

@@ -164,11 +164,12 @@ def test_an_unknown_path_is_not_found(system):
 
 
 def test_every_process_is_listed_with_a_living_pid(system):
-    """Supervisor, gateway and each worker: exactly the processes that there are."""
+    """Supervisor, gateway, template and each worker: exactly the processes that there are."""
     listed = system.admin.get("/admin/processes").json()
     assert {(process["kind"], process["id"]) for process in listed} == {
         ("supervisor", "supervisor"),
         ("gateway", "gateway.1"),
+        ("template", "bench.template"),
         ("worker", "bench.1"),
         ("worker", "bench.2"),
     }
@@ -184,7 +185,7 @@ def test_resources_are_real(system):
         return views if all(map(_agrees, views)) else None
 
     views = system.wait_until(agreeing, "the figures are those of the kernel")
-    assert {view["id"] for view in views} == {"supervisor", "gateway.1", "bench.1", "bench.2"}
+    assert {view["id"] for view in views} == {"supervisor", "gateway.1", "bench.template", "bench.1", "bench.2"}
 
 
 def _agrees(view) -> bool:

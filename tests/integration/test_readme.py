@@ -17,6 +17,8 @@ UP, TEST = "scripts/up", "scripts/test"
 @pytest.fixture
 def clone(project):
     """The project's folder with everything of the repository in it that the commands need."""
+    # It shares the environment: one that is not current would be made anew from the folder, and be lost with it.
+    subprocess.run([ROOT / "scripts" / "setup"], check=True)
     for path in ROOT.iterdir():
         if path.name not in {"config.json", "plugins", ".xcore", ".git"}:
             (project.folder / path.name).symlink_to(path)

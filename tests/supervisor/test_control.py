@@ -62,9 +62,15 @@ class Scene:
         self.listener = RecordingListener()
         self._guests = []
 
-    def expect(self, **fields):
-        defaults = {"pid": os.getpid(), "start_ticks": start_ticks(), "nonce": NONCE, "settings": {"answer": 42}}
-        self.server.expect("hello.1", Expected(**{**defaults, **fields}, listener=self.listener))
+    def expect(self, child="hello.1", **fields):
+        defaults = {
+            "pid": os.getpid(),
+            "start_ticks": start_ticks(),
+            "nonce": NONCE,
+            "settings": {"answer": 42},
+            "listener": self.listener,
+        }
+        self.server.expect(child, Expected(**{**defaults, **fields}))
 
     async def connect(self) -> Guest:
         guest = Guest(*await asyncio.open_unix_connection(str(self.path)))
@@ -239,6 +245,80 @@ def test_a_forgotten_child_cannot_come_back(tmp_path):
             guest = await at.connect()
             guest.say(hello())
             assert await guest.hear() == Refused("no child 'hello.1' is expected")
+
+    asyncio.run(main())
+
+
+def test_two_of_one_name_are_told_apart_by_nonce_and_pid(tmp_path):
+    """A successor has the name of the one that it replaces: each speaks for itself, with settings of its own."""
+
+    async def main():
+        async with scene(tmp_path) as at:
+            successor = RecordingListener()
+            at.expect(nonce="next", settings={"answer": 43}, listener=successor)
+            at.expect(nonce="elsewhere", pid=1)
+            former, guest, thief = await at.join(), await at.connect(), await at.connect()
+            guest.say(hello(nonce="next"), Beat(1.0))
+            assert await guest.hear() == Welcome(PROTOCOL_VERSION, {"answer": 43})
+            former.say(Beat(2.0))
+            await until(lambda: at.listener.messages and successor.messages, "both are heard")
+            assert (at.listener.messages, successor.messages) == ([Envelope(Beat(2.0))], [Envelope(Beat(1.0))])
+            thief.say(hello(nonce="elsewhere"))
+            assert await thief.hear() == Refused("this process is not child 'hello.1'")
+
+    asyncio.run(main())
+
+
+def test_forgetting_one_of_two_leaves_the_other(tmp_path):
+    """The old process is dead, the new one may come back."""
+
+    async def main():
+        async with scene(tmp_path) as at:
+            at.expect(nonce="next")
+            at.server.forget("hello.1", NONCE)
+            former, guest = await at.connect(), await at.connect()
+            former.say(hello())
+            assert await former.hear() == Refused("this process is not child 'hello.1'")
+            guest.say(hello(nonce="next"))
+            assert isinstance(await guest.hear(), Welcome)
+
+    asyncio.run(main())
+
+
+def test_a_process_that_speaks_before_it_is_known_waits_for_its_answer(tmp_path):
+    """What a template forked may be faster than the template's word that it did."""
+
+    async def main():
+        async with scene(tmp_path) as at:
+            with at.server.birth("hello.2", "newborn"):
+                guest, stranger = await at.connect(), await at.connect()
+                guest.say(hello(child="hello.2", nonce="newborn"))
+                stranger.say(hello(child="hello.2", nonce="guessed"))
+                assert await stranger.hear() == Refused("no child 'hello.2' is expected")
+                at.expect(child="hello.2", nonce="newborn")
+                assert at.listener.connection is None
+            assert isinstance(await guest.hear(), Welcome)
+            guest.say(Ready())
+            await until(lambda: at.listener.messages, "it is heard")
+
+    asyncio.run(main())
+
+
+def test_a_process_that_is_not_claimed_is_refused_at_the_end_of_its_birth(tmp_path):
+    """The fork came too late, and another process has its place; nor does anybody wait for one that has gone."""
+
+    async def main():
+        async with scene(tmp_path) as at:
+            with at.server.birth("hello.1", "newborn"):
+                late, gone, last = await at.connect(), await at.connect(), await at.connect()
+                for guest in (late, gone):
+                    guest.say(hello(nonce="newborn"))
+                gone.writer.close()
+                last.say(hello(nonce="guessed"))
+                await last.hear()
+                at.expect(nonce="newborn", pid=1)
+            assert await late.hear() == Refused("this process is not child 'hello.1'")
+            assert at.listener.connection is None
 
     asyncio.run(main())
 

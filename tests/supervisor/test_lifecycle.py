@@ -13,6 +13,7 @@ from supervisor.child_events import (
     AskToStop,
     BackoffElapsed,
     BecameReady,
+    CancelSpawn,
     Command,
     Disarm,
     Drained,
@@ -30,6 +31,7 @@ from supervisor.child_events import (
     ReportUnkillable,
     SignalGroup,
     Spawn,
+    SpawnCancelled,
     Spawned,
     SpawnFailed,
     StableElapsed,
@@ -57,6 +59,7 @@ EXAMPLES: dict[str, Event] = {
         HurryRequested(),
         Spawned(),
         NO_SPAWN,
+        SpawnCancelled(),
         BecameReady(),
         StartFailed(failure()),
         Stalled(),
@@ -83,7 +86,7 @@ def documented_cells() -> list[tuple[str, State, str]]:
 def life_in(state: State, event: Event) -> Life:
     """A plain life in ``state``, as the page shows it, ready for ``event``."""
     events = WAY_TO[state]
-    if state is State.STARTING and isinstance(event, Spawned | SpawnFailed):
+    if state is State.STARTING and isinstance(event, Spawned | SpawnFailed | SpawnCancelled):
         events = (START,)
     life = Life(*events)
     if isinstance(event, TimerEvent):
@@ -280,7 +283,7 @@ def test_a_child_that_is_not_ready_is_stopped_by_term_at_once():
 def test_a_stop_between_spawn_and_spawned_ends_the_process_once_it_is_there():
     """No process may escape a stop because it was being born."""
     life = Life(START)
-    assert life.sees(STOP) == []
+    assert life.sees(STOP) == [CancelSpawn()]
     assert life.sees(Spawned(), after=1.0) == [TERM, Arm(TermTimeoutElapsed(), 29.0)]
     life.sees(FINISH)
     assert (life.state, life.exit_record().cause) == (State.EXITED, Cause.OPERATOR)
@@ -290,6 +293,18 @@ def test_a_stop_between_spawn_and_a_failed_spawn_leaves_it_stopped():
     """Nothing is retried that nobody wants."""
     life = Life(START, STOP, NO_SPAWN)
     assert (life.state, life.record.armed) == (State.EXITED, None)
+
+
+def test_a_spawn_that_is_cancelled_leaves_no_record():
+    """Nobody lived: what was to be stopped is stopped, what was to be restarted waits anew, as one that never ran."""
+    life = Life(START, STOP)
+    assert life.sees(SpawnCancelled()) == []
+    assert (life.state, life.record.ending) == (State.EXITED, None)
+    life = Life(START)
+    assert life.sees(RESTART) == [CancelSpawn()]
+    assert life.sees(SpawnCancelled()) == [Spawn()]
+    assert (life.state, life.record.ending, life.record.restarts) == (State.STARTING, None, 0)
+    assert life.sees(Spawned()) == [Arm(StartTimeoutElapsed(), 60.0)]
 
 
 def test_a_start_takes_a_stop_back_that_touched_nothing_yet():

@@ -30,7 +30,7 @@ class World:
         self.policy = policy
         self.child = ChildRecord()
         self.now = 0.0
-        self.spawning = False
+        self.spawning = self.cancellable = False
         self.process = False
         self.killed = False
         self.timer: events.Arm | None = None
@@ -50,7 +50,10 @@ class World:
             case events.Spawn():
                 assert not self.process, "spawned a second process"
                 assert not self.spawning, "spawned twice"
-                self.spawning = True
+                self.spawning, self.cancellable = True, False
+            case events.CancelSpawn():
+                assert self.spawning, "cancelled nothing"
+                self.cancellable = True
             case events.KillGroup():
                 assert self.process, "killed nobody"
                 self.killed = True
@@ -77,6 +80,10 @@ class World:
         else:
             self.exits += 1
             self.happens(events.SpawnFailed("no more processes", jitter=0.5))
+
+    def spawn_is_cancelled(self) -> None:
+        self.spawning = False
+        self.happens(events.SpawnCancelled())
 
     def dies(self, status: ExitStatus) -> None:
         self.process = False
@@ -125,6 +132,11 @@ class ChildMachine(RuleBasedStateMachine):
         self.world.happens(events.HurryRequested())
 
     # --- the operating system ---
+
+    @precondition(lambda self: self.world.spawning and self.world.cancellable)
+    @rule()
+    def spawn_is_cancelled(self):
+        self.world.spawn_is_cancelled()
 
     @precondition(lambda self: self.world.spawning)
     @rule(succeeds=st.sampled_from([True, True, True, False]))

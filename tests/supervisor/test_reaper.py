@@ -231,6 +231,26 @@ def test_an_orphan_of_a_living_child_is_killed_and_the_child_is_not(folder, kind
     asyncio.run(body())
 
 
+def test_orphans_are_left_alone_while_a_birth_is_under_way(folder, caplog):
+    """The kernel gives us what a template forked before the template has said so; unclaimed it is an orphan."""
+    caplog.set_level(logging.INFO, "supervisor.reaper")
+
+    async def body() -> None:
+        async with reaping(sweep_interval=3600) as reaper:
+            child = Watched(reaper, folder, "leaves_orphan.py", "background")
+            (orphan,) = map(int, await child.printed())
+            with reaper.birth():
+                await until(lambda: psutil.Process(orphan).ppid() == os.getpid(), "it is ours")
+                with reaper.birth():
+                    await Watched(reaper, folder, "exits_with.py", 0, token="a2").died()
+                await Watched(reaper, folder, "exits_with.py", 0, token="a3").died()
+                assert caplog.messages == []
+            await until(lambda: read_process_stat(orphan) is None, "the orphan is gone and reaped")
+            await child.kill()
+
+    asyncio.run(body())
+
+
 def test_an_orphan_is_reported_once(folder):
     """It may take a while to die; the log shall not repeat itself."""
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from supervisor.errors import SpawnError
-from supervisor.spawn import Process, clean_environment, spawn
+from supervisor.process_stat import read_process_stat
+from supervisor.spawn import Process, claim, clean_environment, spawn
 from supervisor.spec import Limits
 from supervisor.state_folder import StateFolder
 from tests.fakes.processes import descriptors_below, nasty_spec, nothing_left_behind, state_folder, wait_until
@@ -267,6 +268,48 @@ def test_a_child_that_cannot_be_watched_is_killed(folder, monkeypatch):
     with pytest.raises(SpawnError, match="Too many open files"):
         spawn(nasty_spec(folder, "ignores_sigterm.py"), "a1", "nonce", folder)
     assert list(folder.run.iterdir()) == []
+
+
+@process
+def test_a_process_of_ours_is_claimed_with_its_limits(folder):
+    """What a template forked is watched, signalled and limited like what we started ourselves."""
+    started = spawn(nasty_spec(folder, "ignores_sigterm.py"), "a1", "nonce", folder)
+    spec = nasty_spec(folder, "", limits=Limits(open_files=123))
+    claimed = claim(spec, started.pid, started.start_ticks, started.pipes)
+    assert resource.prlimit(claimed.pid, resource.RLIMIT_NOFILE) == (123, 123)
+    claimed.signal_group(signal.SIGKILL)
+    assert reap(claimed) == -signal.SIGKILL
+    assert (claimed.is_alive, claimed.pidfd) == (False, -1)
+    started.reaped(-signal.SIGKILL)
+    started.release()
+
+
+@process
+def test_a_process_that_is_dead_already_can_be_claimed(folder):
+    """It may crash before the template has told of it: its death is told then, like any other."""
+    started = spawn(nasty_spec(folder, "exits_with.py", 3), "a1", "nonce", folder)
+    wait_until(lambda: read_process_stat(started.pid).is_zombie, "it is dead")
+    spec = nasty_spec(folder, "", limits=Limits(open_files=123))
+    claimed = claim(spec, started.pid, started.start_ticks, started.pipes)
+    assert reap(claimed) == 3
+    started.reaped(3)
+    started.release()
+
+
+@process
+def test_only_a_process_of_ours_with_these_ticks_is_claimed(folder):
+    """A template is foreign code and may name any pid; the pipes stay with the caller."""
+    started = spawn(nasty_spec(folder, "forks_grandchild.py"), "a1", "nonce", folder)
+    grandchild = int(read_line(started))
+    spec = nasty_spec(folder, "")
+    ours, theirs = started.start_ticks, read_process_stat(grandchild).start_ticks
+    for pid, ticks in [(os.getppid(), 1), (started.pid, ours + 1), (grandchild, theirs), (2**22 + 1, 1)]:
+        with pytest.raises(SpawnError, match=f"cannot start 'nasty.1' with process {pid}: "):
+            claim(spec, pid, ticks, started.pipes)
+    assert all(pipe.path.exists() for pipe in started.pipes)
+    started.signal_group(signal.SIGKILL)
+    reap(started)
+    os.waitpid(grandchild, 0)
 
 
 @pytest.mark.parametrize(

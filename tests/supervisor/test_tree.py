@@ -7,8 +7,10 @@ import os
 import pytest
 
 from plugin_runtime.protocol import Cause, Kind, State
+from supervisor.child import Child
+from supervisor.child_events import StartRequested
 from supervisor.spec import Limits, LivenessPolicy
-from tests.fakes.process_table import process_table, with_timeouts
+from tests.fakes.process_table import guest_spec, process_table, with_timeouts
 from tests.fakes.processes import nothing_left_behind, state_folder
 from tests.fakes.waiting import until
 
@@ -103,6 +105,28 @@ def test_two_of_the_same_are_never_in_the_table(run):
         assert (table.tree.pids, table.owner.exits[0].cause) == ({}, "scale_down")
         table.add()
         assert table.tree.pids == {"guest.1": None}
+
+    run(scenario)
+
+
+def test_a_successor_is_added_beside_the_one_that_it_replaces(run):
+    """Both have one name, which shows the newest process; a third, or one beside a stranger, is refused."""
+
+    async def scenario(table):
+        former, stranger = table.start("hello", "ready", "serve"), table.add(id="guest.2")
+        successor = Child(guest_spec(table.folder, "hello", "ready", "serve"), table.owner, table.around)
+        with pytest.raises(ValueError, match=r"child 'guest\.1' is in the process table already"):
+            table.tree.add(successor, beside=stranger)
+        table.tree.add(successor, beside=former)
+        await all_running(former)
+        assert table.tree.pids["guest.1"] == former.pid
+        successor.post(StartRequested("test"))
+        await all_running(successor)
+        assert table.tree.pids["guest.1"] == successor.pid != former.pid
+        with pytest.raises(ValueError, match="is in the process table already"):
+            table.tree.add(successor, beside=former)
+        await table.tree.remove(former, Cause.OPERATOR, "operator")
+        assert (table.tree.children, successor.state) == ([stranger, successor], State.RUNNING)
 
     run(scenario)
 

@@ -306,7 +306,7 @@ def test_the_copy_that_a_process_was_started_from_is_kept_while_it_runs(run):
             at.write("edited", WITH_JOB, JOB, version=version)
             await at.manager.reload_all("operator")
         assert copies() == {first, task.prepared.build.copy.hash}
-        at.table.tree._children.pop(child.spec.id)
+        at.table.tree._children.remove(child)
         at.write("edited", WITH_JOB, JOB, version="5")
         await at.manager.reload_all("operator")
         assert copies() == {task.prepared.build.copy.hash}

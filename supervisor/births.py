@@ -1,0 +1,129 @@
+"""Where processes come from: forked from a template where there is one, else executed; a few at a time.
+
+To start and to import is all CPU. Where many are to start at once, one after the other is ready sooner than all of
+them together, and none later. A child that is forked waits for its template, which takes no longer than to import all
+that itself, and holds no place meanwhile. In every other state of the template, and where a fork fails, the program is
+executed as if there were none: a template saves time, nothing depends on it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from plugin_runtime.protocol import Kind
+from supervisor.control import ControlServer
+from supervisor.errors import SpawnError
+from supervisor.origin import Birth
+from supervisor.reaper import Reaper
+from supervisor.spawn import Process, spawn
+from supervisor.spec import ChildSpec
+from supervisor.state_folder import StateFolder
+from supervisor.template import CannotForkError, Template
+
+logger = logging.getLogger(__name__)
+
+LONGEST_PLACE = 3.0
+"""Seconds after which another may start though this one is not ready: it waits for something else than the CPU."""
+ADMITTED = frozenset({Kind.TEMPLATE, Kind.WORKER, Kind.TASK})
+"""Those that wait for a place. The door does not, validators and runs of jobs are counted where they are begun."""
+
+
+class Births:
+    """Implements Origin for all children. Owns the forks under way, and knows every template by its owner's name."""
+
+    def __init__(self, folder: StateFolder, reaper: Reaper, control: ControlServer, limit: int) -> None:
+        """``limit``: of those that start at once."""
+        self._folder = folder
+        self._reaper = reaper
+        self._control = control
+        self._limit = limit
+        self._templates: dict[str, Template] = {}
+        self._waiting: list[Birth] = []
+        self._starting: dict[Birth, asyncio.TimerHandle] = {}
+        self._forks: set[asyncio.Task[None]] = set()
+
+    def enter(self, template: Template) -> None:
+        """Fork from it whatever bears its owner's name as ``template`` and runs on the same interpreter."""
+        self._templates[template.owner] = template
+        template.changed_state = self._pump
+
+    def leave(self, template: Template) -> None:
+        """Fork from it no more."""
+        if self._templates.get(template.owner) is template:
+            del self._templates[template.owner]
+        self._pump()
+
+    # --- Origin ---
+
+    def begin(self, birth: Birth) -> None:
+        self._waiting.append(birth)
+        self._pump()
+
+    def abandon(self, birth: Birth) -> bool:
+        if birth not in self._waiting:
+            return False
+        self._waiting.remove(birth)
+        return True
+
+    def conclude(self, birth: Birth) -> None:
+        timer = self._starting.pop(birth, None)
+        if timer is not None:
+            timer.cancel()
+            self._pump()
+
+    def learn(self, spec: ChildSpec, modules: Sequence[str]) -> None:
+        template = self._template_of(spec)
+        if template is not None:
+            template.learn(modules)
+
+    # --- inside ---
+
+    def _pump(self) -> None:
+        """Start those that can be, the longest waiting first."""
+        for birth in list(self._waiting):
+            template = self._template_of(birth.spec)
+            if birth in self._waiting and not (template and template.is_coming) and self._has_room_for(birth):
+                self._waiting.remove(birth)
+                self._start(birth, template)
+
+    def _template_of(self, spec: ChildSpec) -> Template | None:
+        template = self._templates.get(spec.template)
+        return template if template and template.interpreter == spec.command[0] else None
+
+    def _has_room_for(self, birth: Birth) -> bool:
+        return birth.spec.kind not in ADMITTED or len(self._starting) < self._limit
+
+    def _start(self, birth: Birth, template: Template | None) -> None:
+        if birth.spec.kind in ADMITTED:
+            loop = asyncio.get_running_loop()
+            self._starting[birth] = loop.call_later(LONGEST_PLACE, self.conclude, birth)
+        if template is None or not template.is_ready:
+            self._execute(birth)
+            return
+        task = asyncio.create_task(self._fork(birth, template), name=f"fork-{birth.spec.id}")
+        self._forks.add(task)
+        task.add_done_callback(self._forks.discard)
+
+    def _execute(self, birth: Birth) -> None:
+        try:
+            process = spawn(birth.spec, birth.token, birth.nonce, self._folder)
+        except SpawnError as error:
+            birth.failed(error)
+        else:
+            birth.born(process)
+
+    async def _fork(self, birth: Birth, template: Template) -> None:
+        # The new process is ours before we know of it: a sweep would take it for an orphan, and it may speak already.
+        with self._reaper.birth(), self._control.birth(birth.spec.id, birth.nonce):
+            process = await self._forked(birth, template)
+            if process is not None:
+                birth.born(process)
+        if process is None:
+            self._execute(birth)
+
+    async def _forked(self, birth: Birth, template: Template) -> Process | None:
+        try:
+            return await template.fork(birth, self._folder)
+        except CannotForkError as error:
+            logger.warning("%s cannot fork %s: %s; executing it instead", template.child, birth.spec.id, error)
+            return None

@@ -1,0 +1,44 @@
+"""What plugins work with; the same for all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from plugin_runtime.views import ExitView
+from supervisor.births import Births
+from supervisor.child import Surroundings
+from supervisor.config.configuration import Configuration
+from supervisor.gateways import Gateways
+from supervisor.jobs.plugin_jobs import JobBook
+from supervisor.prefixes import Claims
+from supervisor.preparation import Preparation
+from supervisor.resources import Resources
+from supervisor.store.repository import Repository
+from supervisor.template import TemplateServices
+from supervisor.tree import Tree
+
+
+@dataclass(frozen=True)
+class PluginServices:
+    """Adapters and books."""
+
+    configuration: Configuration
+    around: Surroundings
+    births: Births
+    tree: Tree
+    preparation: Preparation
+    claims: Claims
+    gateways: Gateways
+    repository: Repository
+    resources: Resources
+    jobs: JobBook
+    recorded: Callable[[ExitView], None]
+    """Takes every exit record."""
+    changed: Callable[[], None]
+    """Called when something that /health shows may be different."""
+    released: Callable[[], None]
+    """Called when a prefix has become free."""
+
+    @property
+    def templates(self) -> TemplateServices:
+        """What templates need of these."""
+        return TemplateServices(self.around, self.tree, self.recorded)

@@ -1,0 +1,54 @@
+"""The template of all tasks that stand on the base environment."""
+
+import asyncio
+import os
+
+from plugin_runtime.protocol import ENV_RUNTIME, Cause
+from supervisor.births import Births
+from supervisor.config.live import LiveConfiguration
+from supervisor.config.plugin_keys import ProcessKeys
+from supervisor.config.policies import restart_policy
+from supervisor.environments.installer import BASE
+from supervisor.spawn import clean_environment
+from supervisor.tasks.spec import TaskBuild
+from supervisor.template import Template, TemplateServices
+from supervisor.worker_spec import template_of
+
+
+class BaseTemplate:
+    """Started with the first of these tasks; what they import it learns from them."""
+
+    def __init__(self, live: LiveConfiguration, births: Births, services: TemplateServices) -> None:
+        self._live = live
+        self._births = births
+        self._services = services
+        self._template: Template | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def provide(self, build: TaskBuild) -> None:
+        """Have one for this task, if it stands on the base environment; another than before where that has changed."""
+        python = str(build.ground.environment.python)
+        former = self._template
+        if build.ground.plugin is not None or (former is not None and former.interpreter == python):
+            return
+        self._template = self._make(build)
+        self._births.enter(self._template)
+        self._template.start(instead_of=former)
+        if former is not None:
+            task = asyncio.create_task(former.retire(Cause.RELOAD, "supervisor"), name=f"retire-{former.child}")
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    def _make(self, build: TaskBuild) -> Template:
+        settings = self._live.current.supervisor
+        # No variable of any task's own: the environment that a process began with can be read by all it forks.
+        variables = {**clean_environment(os.environ), ENV_RUNTIME: str(build.ground.guest_packages)}
+        spec = template_of(
+            BASE,
+            build.command[:-1],
+            build.working_directory,
+            variables,
+            restart=restart_policy(settings.restart),
+            start_timeout=ProcessKeys().start_timeout,
+        )
+        return Template(spec, (), settings.adopt_grace, self._services)

@@ -1,0 +1,310 @@
+"""The workers of a plugin: as many processes as are wanted, the template they are forked from, and what follows them.
+
+A worker that serves is replaced by overlap: its successor, which has the same name, becomes ready, the gateways switch,
+then the old one finishes its requests. So a plugin never has fewer ready workers for being restarted. A successor that
+does not become ready is taken away again and the old one stays. Only an ``exclusive`` plugin's worker ends before the
+next one begins.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from plugin_runtime.protocol import MAX_SCHEMA, Cause, Failed, PluginSchema, Progress, Schema, State, UpstreamDied
+from plugin_runtime.views import ExitView, PluginError
+from plugin_runtime.wire import Envelope, to_wire
+from supervisor.changes import Changes
+from supervisor.child import Child, is_replaced
+from supervisor.child_events import RestartRequested, StartRequested
+from supervisor.config.policies import liveness_policy, restart_policy
+from supervisor.errors import ReplacementError
+from supervisor.plugin_services import PluginServices
+from supervisor.plugin_view import Link, error_of_exit, error_of_failure
+from supervisor.preparation import Prepared
+from supervisor.template import Template
+from supervisor.worker_spec import template_spec, worker_settings, worker_spec
+
+logger = logging.getLogger(__name__)
+
+NEVER_RESENT = frozenset({Cause.HANG.value, Cause.MEMORY_LIMIT.value, Cause.OUT_OF_MEMORY.value})
+"""A request may have been the cause of these deaths: sent again, it would kill the next worker too."""
+PATCHING = frozenset({"gevent", "eventlet"})
+"""Libraries that patch others, and want to be imported before them: by the plugin, not by a template."""
+
+RECYCLE_PAUSE = 30.0
+"""Seconds after a used-up worker could not be replaced until that is tried again: it serves, and starts cost CPU."""
+
+READY = frozenset({State.RUNNING, State.STALLED})
+
+
+class Workers:
+    """Owns the workers of one plugin; implements ChildOwner for them."""
+
+    def __init__(self, plugin: str, services: PluginServices, changed: Callable[[], None]) -> None:
+        """``changed``: called when there is anything new to be shown, or to be told to the gateways."""
+        self.children: list[Child] = []
+        """By number; while one is replaced its successor is not among them before it is ready."""
+        self.last_exit: ExitView | None = None
+        self.error: PluginError | None = None
+        """Why the last one that could not start could not, until one is ready."""
+        self._plugin = plugin
+        self._services = services
+        self._changed = changed
+        self._prepared: Prepared | None = None
+        self._prefix = ""
+        self._template: Template | None = None
+        self._links: dict[Child, Link] = {}
+        self._failures: dict[Child, Failed] = {}
+        self._states: dict[Child, State] = {}
+        self._changes = Changes()
+        self._replacing = asyncio.Lock()
+        self._successor: Child | None = None
+        """Of the one that is being replaced."""
+        self._recycle_from = 0.0
+        """Monotonic."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- what others see ---
+
+    @property
+    def ready(self) -> int:
+        return sum(child.state in READY for child in self.children)
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether a ready one may be there soon."""
+        return any(_is_coming(child) for child in self.children)
+
+    @property
+    def restarts(self) -> int:
+        return sum(child.record.restarts for child in self.children)
+
+    @property
+    def linked(self) -> list[tuple[Child, Link]]:
+        """Those that have or had a process that listens for gateways."""
+        return [(child, self._links[child]) for child in self.children if child in self._links]
+
+    # --- what is done with them ---
+
+    def start(self, prepared: Prepared, prefix: str, count: int) -> None:
+        """Start ``count`` workers under ``prefix``, and their template."""
+        self._prepared, self._prefix = prepared, prefix
+        self._template = self._make_template(prepared)
+        self._grow(count, "supervisor")
+
+    async def settled(self) -> None:
+        """Wait until each is ready or has failed."""
+        await self._changes.until(lambda: all(_is_settled(child) for child in self.children))
+
+    async def retire(self, cause: Cause, actor: str) -> None:
+        """Stop and forget all of them, and whoever was about to take the place of one."""
+        retired, self.children = self.children, []
+        if self._successor is not None:
+            retired.append(self._successor)
+        await asyncio.gather(*(self._remove(child, cause, actor) for child in retired))
+        template, self._template = self._template, None
+        if template is not None:
+            self._services.births.leave(template)
+            await template.retire(cause, actor)
+
+    async def replace_all(self, cause: Cause, actor: str) -> None:
+        """One after the other.
+
+        Raises:
+            ReplacementError: a successor did not become ready; it and the rest go on as they are.
+        """
+        async with self._replacing:
+            for child in list(self.children):
+                await self._replace(child, cause, actor)
+
+    async def scale(self, count: int, actor: str) -> None:
+        """Have ``count`` of them; return when they are ready or have failed, and those that are too many are gone."""
+        async with self._replacing:
+            surplus, self.children = self.children[count:], self.children[:count]
+            self._grow(count, actor)
+            self._changed()
+            await asyncio.gather(*(self._remove(child, Cause.SCALE_DOWN, actor) for child in surplus))
+        await self.settled()
+
+    def _grow(self, count: int, actor: str) -> None:
+        new = [self._make(number) for number in range(len(self.children) + 1, count + 1)]
+        for child in new:
+            self._services.tree.add(child)
+        self.children += new
+        for child in new:
+            child.post(StartRequested(actor))
+
+    def _make(self, number: int, restarts: int = 0) -> Child:
+        settings, build = self._services.configuration.supervisor, self._known.build
+        restart = restart_policy(settings.restart, build.manifest.restart)
+        spec = worker_spec(build, number, restart, liveness_policy(settings.heartbeat))
+        return Child(spec, self, self._services.around, restarts)
+
+    async def _replace(self, child: Child, cause: Cause, actor: str) -> None:
+        if child not in self.children:
+            return
+        if self._known.build.manifest.exclusive or child.state not in READY:
+            former = child.incarnation
+            child.post(RestartRequested(cause, actor))
+            await self._changes.until(lambda: is_replaced(child, former))
+            return
+        self.error = None
+        number = self.children.index(child)
+        successor = self._successor = self._make(number + 1, child.record.restarts + 1)
+        self._services.tree.add(successor, beside=child)
+        successor.post(StartRequested(actor))
+        await self._changes.until(lambda: _is_settled(successor))
+        self._successor = None
+        if child not in self.children:  # retired meanwhile, and the successor with it
+            return
+        if successor.state not in READY:
+            await self._remove(successor, cause, actor)
+            raise ReplacementError(self._plugin, self._why_not())
+        # Both at once, so that one routing table has the new one in and the old one out.
+        self.children[number] = successor
+        await self._remove(child, cause, actor)
+
+    def _why_not(self) -> str:
+        """What kept the last process from becoming ready: shown as the error, even if it had no words for it."""
+        if self.error is None and self.last_exit is not None:
+            self.error = error_of_exit(self.last_exit)
+            self._tell()
+        return self.error.message if self.error is not None else "it was not started"
+
+    async def _remove(self, child: Child, cause: Cause, actor: str) -> None:
+        await self._services.tree.remove(child, cause, actor)
+        self._states.pop(child, None)
+        self._links.pop(child, None)
+
+    @property
+    def _known(self) -> Prepared:
+        assert self._prepared is not None  # noqa: S101 - workers are made from it
+        return self._prepared
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- the template ---
+
+    def _make_template(self, prepared: Prepared) -> Template | None:
+        if not prepared.build.manifest.template:
+            return None
+        if patching := PATCHING.intersection(prepared.description.modules):
+            logger.info("Plugin %s uses %s: its workers start without a template", self._plugin, *patching)
+            return None
+        build, settings = prepared.build, self._services.configuration.supervisor
+        modules = [*prepared.description.modules, *build.manifest.preload]
+        template = Template(
+            template_spec(build, restart_policy(settings.restart)),
+            modules,
+            settings.adopt_grace,
+            self._services.templates,
+            self._learned,
+        )
+        self._services.births.enter(template)
+        template.start()
+        return template
+
+    def _learned(self, modules: list[str]) -> None:
+        self._prepared = self._services.preparation.learn(self._known, modules)
+
+    # --- ChildOwner ---
+
+    def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
+        link = Link(token, str(self._services.around.folder.link_socket(token)), secrets.token_bytes(16))
+        self._links[child] = link
+        grace = self._services.configuration.supervisor.adopt_grace
+        settings = worker_settings(self._known.build, self._prefix, grace)
+        wire: Mapping[str, Any] = to_wire(replace(settings, link_path=link.path, link_secret=link.secret))
+        return wire
+
+    def changed(self, child: Child) -> None:
+        self._note_failure(child)
+        before, self._states[child] = self._states.get(child), child.state
+        if child.state is State.RUNNING and before is State.STARTING:
+            self.error = None
+            self._services.resources.sample_soon()
+        self._tell()
+
+    def connected(self, child: Child) -> None:
+        """It is told all in its Welcome."""
+
+    def disconnected(self, child: Child) -> None:
+        """Its exit follows, or it comes back."""
+
+    def received(self, child: Child, envelope: Envelope) -> None:
+        match envelope.message:
+            case Progress(phase):
+                logger.debug("%s: %s", child, phase)
+            case Schema(_, document) if len(document) > MAX_SCHEMA:
+                logger.warning("%s sent a schema of %d bytes; it is left out", child, len(document))
+            case Schema(hash_, document):
+                self._services.gateways.set_schema(PluginSchema(self._plugin, self._prefix, hash_, document))
+            case other:
+                logger.warning("%s sent an unexpected %s", child, type(other).__name__)
+
+    def used_up(self, child: Child, cause: Cause) -> bool:
+        if self._known.build.manifest.exclusive:
+            return False
+        if not self._replacing.locked() and self._services.around.clock.monotonic() >= self._recycle_from:
+            self._begin(self._recycle(child, cause), f"recycle-{child.spec.id}")
+        return True
+
+    async def _recycle(self, child: Child, cause: Cause) -> None:
+        async with self._replacing:
+            try:
+                await self._replace(child, cause, "supervisor")
+            except ReplacementError as error:
+                self._recycle_from = self._services.around.clock.monotonic() + RECYCLE_PAUSE
+                if child.state in READY:  # otherwise all of them are being stopped
+                    logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator; it is tried again
+
+    def withdraw(self, child: Child, done: Callable[[], None]) -> None:
+        self._changed()  # it is draining by now, so it is no upstream any more
+        self._services.gateways.when_switched(done)
+
+    def exited(self, child: Child, record: ExitView) -> None:
+        self.last_exit = record
+        link = self._links.pop(child, None)
+        if link is not None:
+            Path(link.path).unlink(missing_ok=True)
+            resend = record.cause not in NEVER_RESENT
+            self._services.gateways.tell_death(UpstreamDied(child.spec.id, link.incarnation, record.cause, resend))
+        if child in self.children:  # otherwise its successor is measured under the same name
+            self._services.resources.forget(child.spec.id)
+        failure = self._failures.pop(child, None)
+        if failure is not None:
+            self.error = error_of_failure(failure, record)
+        self._services.recorded(record)
+
+    def _note_failure(self, child: Child) -> None:
+        """Remember why a process could not start; its child forgets it at the next spawn, which may follow at once."""
+        failure = child.record.failure
+        if failure is None:
+            return
+        if child.incarnation is not None:
+            self._failures[child] = failure
+        elif self.last_exit is not None:
+            self.error = error_of_failure(failure, self.last_exit)
+
+    def _tell(self) -> None:
+        self._changed()
+        self._changes.notify()
+
+
+def _is_settled(child: Child) -> bool:
+    """Whether it is ready, or it is certain that it will not be for now."""
+    return child.state in READY or is_replaced(child, None)
+
+
+def _is_coming(child: Child) -> bool:
+    """Whether a ready process of this child may be there soon."""
+    if child.state in {State.DRAINING, State.STOPPING}:
+        return child.record.wanted
+    return child.state in {State.PENDING, State.STARTING, State.BACKOFF}
