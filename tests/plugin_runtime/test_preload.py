@@ -19,7 +19,7 @@ control = socket.socketpair()
 sys.path.insert(0, os.getcwd())
 failed = preload(sys.argv[1:])
 imported = [name for name in sys.argv[1:] if name in sys.modules]
-print(json.dumps({"failed": failed and dataclasses.asdict(failed), "imported": imported}))
+print(json.dumps({"failed": failed and dataclasses.asdict(failed), "imported": imported}), flush=True)
 os._exit(0)  # whatever a module has left behind
 """
 
@@ -31,7 +31,7 @@ def preloaded(tmp_path):
     def run(modules: dict[str, str], names=None):
         program = PROGRAM if "fine_before" in modules else PROGRAM.replace("import fine_before", "")
         write_files(tmp_path, {f"{name}.py": code for name, code in modules.items()})
-        command = [sys.executable, "-c", program, *(names or modules)]
+        command = [sys.executable, "-u", "-c", program, *(names or modules)]
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
         facts = json.loads(result.stdout.splitlines()[-1])
         return facts["failed"], facts["imported"], result.stdout.splitlines()[:-1]
