@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import Optional
 
 from plugin_runtime.protocol import Failed, Phase
+from plugin_runtime.template_protocol import UNSAFE
 
 _UNSHARED = ("socket:", "anon_inode:", "pipe:")
 """Kinds of file descriptors, as /proc names them, that belong to one process: forked, two would read from one queue."""
@@ -69,8 +70,9 @@ def _descriptors() -> frozenset[str]:
 def _unsafe(module: str, left: str) -> Failed:
     return Failed(
         Phase.IMPORT.value,
-        "TemplateUnsafe",
+        UNSAFE,
         f"cannot fork from this template: the import of {module!r} leaves {left} behind",
         hint="nothing, if starting without a template is fast enough: template = false says so for good",
+        location=module,
         permanent=True,
     )

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+UNSAFE = "TemplateUnsafe"
+"""Type of the Failed of a template that an import has made unsafe to fork; ``location`` names the module."""
+
 
 @dataclass(frozen=True)
 class TemplateSettings:

@@ -8,6 +8,7 @@ executed as if there were none: a template saves time, nothing depends on it.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from plugin_runtime.protocol import Kind
@@ -41,9 +42,11 @@ class Births:
         self._waiting: list[Birth] = []
         self._starting: dict[Birth, asyncio.TimerHandle] = {}
         self._forks: set[asyncio.Task[None]] = set()
+        self._pumping = False
+        self._pump_again = False
 
     def enter(self, template: Template) -> None:
-        """Fork from it whatever bears its owner's name as ``template`` and runs on the same interpreter."""
+        """Fork from it whatever bears its owner's name as ``template``, and suits it."""
         self._templates[template.owner] = template
         template.changed_state = self._pump
 
@@ -79,16 +82,36 @@ class Births:
     # --- inside ---
 
     def _pump(self) -> None:
-        """Start those that can be, the longest waiting first."""
-        for birth in list(self._waiting):
+        """Start those that can be. What that leads to may pump again: in a loop, however many fail at once."""
+        self._pump_again = True
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._pump_again:
+                self._pump_again = False
+                self._start_some()
+        finally:
+            self._pumping = False
+
+    def _start_some(self) -> None:
+        for birth in self._by_turn():
             template = self._template_of(birth.spec)
             if birth in self._waiting and not (template and template.is_coming) and self._has_room_for(birth):
                 self._waiting.remove(birth)
                 self._start(birth, template)
 
+    def _by_turn(self) -> list[Birth]:
+        """Those first whose owner has the fewest that start, so that no plugin's many hold up another's only one.
+
+        Among equals the longest waiting is first.
+        """
+        starting = Counter(birth.spec.name for birth in self._starting)
+        return sorted(self._waiting, key=lambda birth: starting[birth.spec.name])
+
     def _template_of(self, spec: ChildSpec) -> Template | None:
         template = self._templates.get(spec.template)
-        return template if template and template.interpreter == spec.command[0] else None
+        return template if template and template.suits(spec) else None
 
     def _has_room_for(self, birth: Birth) -> bool:
         return birth.spec.kind not in ADMITTED or len(self._starting) < self._limit
@@ -102,7 +125,7 @@ class Births:
             return
         task = asyncio.create_task(self._fork(birth, template), name=f"fork-{birth.spec.id}")
         self._forks.add(task)
-        task.add_done_callback(self._forks.discard)
+        task.add_done_callback(self._forked)
 
     def _execute(self, birth: Birth) -> None:
         try:
@@ -115,15 +138,22 @@ class Births:
     async def _fork(self, birth: Birth, template: Template) -> None:
         # The new process is ours before we know of it: a sweep would take it for an orphan, and it may speak already.
         with self._reaper.birth(), self._control.birth(birth.spec.id, birth.nonce):
-            process = await self._forked(birth, template)
+            process = await self._process_of(birth, template)
             if process is not None:
                 birth.born(process)
         if process is None:
             self._execute(birth)
 
-    async def _forked(self, birth: Birth, template: Template) -> Process | None:
+    async def _process_of(self, birth: Birth, template: Template) -> Process | None:
         try:
             return await template.fork(birth, self._folder)
         except CannotForkError as error:
             logger.warning("%s cannot fork %s: %s; executing it instead", template.child, birth.spec.id, error)
-            return None
+        except Exception:  # a mistake of ours; without a process the child would wait for ever
+            logger.exception("%s cannot fork %s; executing it instead", template.child, birth.spec.id)
+        return None
+
+    def _forked(self, task: "asyncio.Task[None]") -> None:
+        self._forks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("%s failed inside xcore", task.get_name(), exc_info=error)

@@ -17,6 +17,7 @@ import ctypes
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ class Reaper:
         self._sweep_interval = sweep_interval
         self._watched: dict[int, tuple[Process, Callable[[ExitStatus], None]]] = {}
         self._killed: set[int] = set()
-        self._births = 0
+        self._births: list[int] = []
+        """When each birth under way began, in clock ticks since boot."""
         self._interval = sweep_interval
         self._timer: asyncio.TimerHandle | None = None
 
@@ -99,12 +101,13 @@ class Reaper:
 
     @contextmanager
     def birth(self) -> Iterator[None]:
-        """Put off the sweeps: a process will be given to us by the kernel before it is handed to ``watch``."""
-        self._births += 1
+        """Spare what is younger than this: the kernel will give us a process before it is handed to ``watch``."""
+        began = _ticks_now()
+        self._births.append(began)
         try:
             yield
         finally:
-            self._births -= 1
+            self._births.remove(began)
 
     def sweep(self) -> list[Orphan]:
         """Kill the orphans that live, reap those that are dead; return what was killed and had not been before."""
@@ -123,19 +126,23 @@ class Reaper:
 
     def _orphans(self) -> dict[int, ProcessStat]:
         own_session = os.getsid(0)
+        oldest_birth = min(self._births, default=None)
         stats = {pid: read_process_stat(pid) for pid in _own_children() - self._watched.keys()}
-        return {pid: stat for pid, stat in stats.items() if stat and stat.session != own_session}
+        return {
+            pid: stat
+            for pid, stat in stats.items()
+            if stat and stat.session != own_session and (oldest_birth is None or stat.start_ticks < oldest_birth)
+        }
 
     def _sweep_and_log(self) -> None:
         found = []
         try:
-            found = [] if self._births else self.sweep()
+            found = self.sweep()
         except OSError as error:  # no descriptor left, most likely; a death must be reported all the same
             logger.warning("Cannot look for orphans: %s; trying again", error)
         for orphan in found:
             logger.info("Killed %s: it was left behind by its parents", orphan)
-        soon = found or self._births
-        self._interval = KILLED_INTERVAL if soon else min(2 * self._interval, self._sweep_interval)
+        self._interval = KILLED_INTERVAL if found else min(2 * self._interval, self._sweep_interval)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(self._interval, self._sweep_and_log)
@@ -151,6 +158,11 @@ class Reaper:
         del self._watched[pid]
         self._sweep_and_log()
         exited(status)
+
+
+def _ticks_now() -> int:
+    """In the unit of ProcessStat.start_ticks, and not after the moment itself."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")) - 1
 
 
 def _is_waitable(pid: int) -> bool:

@@ -125,8 +125,10 @@ def claim(spec: ChildSpec, pid: int, start_ticks: int, pipes: tuple[Pipe, ...]) 
             pidfd = os.pidfd_open(pid)
             on_failure.callback(os.close, pidfd)
             stat = read_process_stat(pid)
-            if stat is None or (stat.parent, stat.start_ticks) != (os.getpid(), start_ticks):
-                raise ProcessLookupError(ESRCH, f"process {pid} is not one of ours")
+            # By the group's number it will be signalled: one that leads none could never be killed.
+            told = (os.getpid(), start_ticks, pid, pid)
+            if stat is None or (stat.parent, stat.start_ticks, stat.session, stat.group) != told:
+                raise ProcessLookupError(ESRCH, f"process {pid} is not what was to be forked")
             if not stat.is_zombie:
                 _limit(pid, spec.limits.open_files)
             on_failure.pop_all()

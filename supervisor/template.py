@@ -1,13 +1,14 @@
 """A template: the process that those of one environment are forked from, its modules already imported."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from plugin_runtime.protocol import Cause, Kind, State
-from plugin_runtime.template_protocol import Fork, Forked, NotForked, TemplateSettings
+from plugin_runtime.protocol import ENV_DATA_DIR, Cause, Failed, Kind, State
+from plugin_runtime.template_protocol import UNSAFE, Fork, Forked, NotForked, TemplateSettings
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope, to_wire
 from supervisor.child import Child, Surroundings
@@ -19,6 +20,7 @@ from supervisor.spawn import Process, claim, make_pipes
 from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
 from supervisor.tree import Tree
+from supervisor.worker_spec import NO_NATIVE_THREADS
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,22 @@ FORK_TIMEOUT = 2.0
 """Seconds for the answer to Fork. It takes milliseconds; whoever waits is held up for as long as this."""
 PROGRAMS = {Kind.WORKER: "worker", Kind.TASK: "task", Kind.JOB: "task"}
 """What a child of each kind runs once it is forked."""
+PATIENCE = 15.0
+"""Seconds that others wait for its imports; after that they are better off on their own."""
+QUIET = 1.0
+"""Seconds without anything new to learn until it is renewed: many may have imported something at the same time."""
+MOST_RENEWALS = 3
+"""What is learned after so many is for the next start: imports that are new each time must not renew it for ever."""
+MOST_MODULES = 4096
+LONGEST_NAME = 200
+"""Characters. With these a list fits into a message; real ones have about a thousand modules."""
+MOST_UNSAFE = 5
+"""Modules that are left to the forked processes; an environment with more of them is not made for forking."""
+PATCHING = frozenset({"gevent", "eventlet"})
+"""Libraries that patch others, and want to be imported before them: by the plugin, not by a template."""
+
+_OWN = frozenset({ENV_DATA_DIR, *NO_NATIVE_THREADS})
+"""Variables that may differ between a template and what is forked from it: no library reads them when imported."""
 
 
 class CannotForkError(Exception):
@@ -57,7 +75,16 @@ class Template:
         self.child = Child(spec, self, services.around)
         self.changed_state: Callable[[], None] = lambda: None
         """Called when it may have become ready, or is not coming any more."""
-        self._modules = list(modules)
+        self.patching: frozenset[str] = frozenset()
+        """What of its modules patches others; with these it is not to be used."""
+        self._common = _common(spec)
+        self._unsafe: set[str] = set()
+        self._modules: list[str] = []
+        self._add(modules)
+        self._renewals = 0
+        self._renewal: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._asking = asyncio.Lock()
         self._adopt_grace = adopt_grace
         self._services = services
         self._learned = learned
@@ -72,6 +99,10 @@ class Template:
         """Path of the Python that it runs on, which is that of its environment."""
         return self.child.spec.command[0]
 
+    def suits(self, spec: ChildSpec) -> bool:
+        """Whether what is forked for ``spec`` finds itself as in a fresh interpreter: libraries read variables, too."""
+        return self.interpreter == spec.command[0] and self._common == _common(spec) and not self.patching
+
     @property
     def is_ready(self) -> bool:
         incarnation = self.child.incarnation
@@ -82,7 +113,7 @@ class Template:
         """Whether it is worth waiting for: it is about to be started, imports, or is replaced on purpose."""
         record = self.child.record
         if record.state is State.STARTING:
-            return record.wanted and record.failure is None
+            return record.wanted and record.failure is None and self.child.uptime < PATIENCE
         return record.restart_requested and record.state in {State.DRAINING, State.STOPPING}
 
     # --- what is done with it ---
@@ -94,17 +125,40 @@ class Template:
 
     async def retire(self, cause: Cause, actor: str) -> None:
         """Stop it and take it out of the process table; what it has forked is not touched."""
+        for timer in (self._renewal, self._patience):
+            if timer is not None:
+                timer.cancel()
         await self._services.tree.remove(self.child, cause, actor)
 
     def learn(self, modules: Sequence[str]) -> None:
         """A process had to import these itself: its successors shall find them, in another process of the template."""
-        known = set(self._modules)
-        new = [module for module in modules if module not in known]
-        if new:
-            self._modules += new
-            self._learned(new)
-            if self.is_ready or self.is_coming:  # one that failed is not to fail again
-                self.child.post(RestartRequested(Cause.RECYCLE, "supervisor"))
+        new = self._add(modules)
+        if not new:
+            return
+        self._learned(new)
+        if self.patching:
+            logger.info("%s is used no more: its processes import %s", self.child, ", ".join(self.patching))
+        elif self._renewals < MOST_RENEWALS:
+            if self._renewal is not None:
+                self._renewal.cancel()
+            self._renewal = asyncio.get_running_loop().call_later(QUIET, self._renew)
+
+    def _add(self, modules: Sequence[str]) -> list[str]:
+        """Return what is new of them."""
+        known = self._unsafe.union(self._modules)
+        new = [name for name in dict.fromkeys(modules) if name not in known and _is_name(name)]
+        new = new[: max(0, MOST_MODULES - len(self._modules))]
+        self._modules += new
+        self.patching |= PATCHING.intersection(name.partition(".")[0] for name in new)
+        return new
+
+    def _renew(self) -> None:
+        self._renewal = None
+        if (
+            self.is_ready
+        ):  # one that failed is not to fail again, and one that imports says what it had when it is asked
+            self._renewals += 1
+            self.child.post(RestartRequested(Cause.RECYCLE, "supervisor"))
 
     async def fork(self, birth: Birth, folder: StateFolder) -> Process:
         """Have a process forked; the caller hands it to the reaper before the loop turns again.
@@ -121,10 +175,12 @@ class Template:
         with ExitStack() as on_failure:
             for pipe in pipes:
                 on_failure.callback(pipe.close)
-            forked = await self._ask(birth.spec, birth.nonce, [str(pipe.path) for pipe in pipes])
             try:
+                async with self._asking:  # it does one after the other: the time of each is to be counted from its turn
+                    forked = await self._ask(birth.spec, birth.nonce, [str(pipe.path) for pipe in pipes])
                 process = claim(birth.spec, forked.pid, forked.start_ticks, pipes)
-            except SpawnError as error:
+            except (SpawnError, ValueError, OverflowError) as error:
+                # ValueError: an environment that no message can hold, since it is no UTF-8 or too large.
                 raise CannotForkError(str(error)) from error
             on_failure.pop_all()
             return process
@@ -153,10 +209,26 @@ class Template:
         return wire
 
     def changed(self, child: Child) -> None:
-        failure = child.record.failure
-        if failure is not None and failure.permanent and child.state is State.STARTING:
-            logger.warning("%s: %s; its processes start without it", child, failure.message)
+        if child.state is State.FAILED and child.record.failure is not None:
+            self._leave_out(child.record.failure)
+        if child.record.is_being_born and self._patience is None:
+            self._patience = asyncio.get_running_loop().call_later(PATIENCE, self._lose_patience)
         self.changed_state()
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        self.changed_state()
+
+    def _leave_out(self, failure: Failed) -> None:
+        """Try again without the module that cannot be forked, which is left to the processes themselves."""
+        module = failure.location
+        if failure.type != UNSAFE or module not in self._modules or len(self._unsafe) >= MOST_UNSAFE:
+            logger.warning("%s: %s; its processes start without it", self.child, failure.message)
+            return
+        logger.warning("%s: %s; it goes on without that", self.child, failure.message)
+        self._modules.remove(module)
+        self._unsafe.add(module)
+        asyncio.get_running_loop().call_soon(self.child.post, StartRequested("supervisor"))
 
     def connected(self, child: Child) -> None:
         """It is told all in its Welcome."""
@@ -175,3 +247,11 @@ class Template:
 
     def exited(self, child: Child, record: ExitView) -> None:
         self._services.recorded(record)
+
+
+def _common(spec: ChildSpec) -> dict[str, str]:
+    return {name: value for name, value in spec.environment.items() if name not in _OWN}
+
+
+def _is_name(module: str) -> bool:
+    return len(module) <= LONGEST_NAME and all(part.isidentifier() for part in module.split("."))

@@ -32,9 +32,6 @@ logger = logging.getLogger(__name__)
 
 NEVER_RESENT = frozenset({Cause.HANG.value, Cause.MEMORY_LIMIT.value, Cause.OUT_OF_MEMORY.value})
 """A request may have been the cause of these deaths: sent again, it would kill the next worker too."""
-PATCHING = frozenset({"gevent", "eventlet"})
-"""Libraries that patch others, and want to be imported before them: by the plugin, not by a template."""
-
 RECYCLE_PAUSE = 30.0
 """Seconds after a used-up worker could not be replaced until that is tried again: it serves, and starts cost CPU."""
 
@@ -195,9 +192,6 @@ class Workers:
     def _make_template(self, prepared: Prepared) -> Template | None:
         if not prepared.build.manifest.template:
             return None
-        if patching := PATCHING.intersection(prepared.description.modules):
-            logger.info("Plugin %s uses %s: its workers start without a template", self._plugin, *patching)
-            return None
         build, settings = prepared.build, self._services.configuration.supervisor
         modules = [*prepared.description.modules, *build.manifest.preload]
         template = Template(
@@ -207,6 +201,9 @@ class Workers:
             self._services.templates,
             self._learned,
         )
+        if template.patching:
+            logger.info("Plugin %s uses %s: it has no template", self._plugin, ", ".join(template.patching))
+            return None
         self._services.births.enter(template)
         template.start()
         return template

@@ -31,9 +31,12 @@ class BaseTemplate:
         former = self._template
         if build.ground.plugin is not None or (former is not None and former.interpreter == python):
             return
-        self._template = self._make(build)
-        self._births.enter(self._template)
-        self._template.start(instead_of=former)
+        if self._retiring:  # there are two already; this one's processes do without until the next time
+            return
+        template = self._make(build)
+        template.start(instead_of=former)
+        self._births.enter(template)
+        self._template = template
         if former is not None:
             task = asyncio.create_task(former.retire(Cause.RELOAD, "supervisor"), name=f"retire-{former.child}")
             self._retiring.add(task)

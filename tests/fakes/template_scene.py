@@ -76,15 +76,21 @@ class TemplateScene:
     def template(self) -> Child:
         return self._template.child
 
-    def start(self, *modules: str) -> None:
-        """Start the template; it imports ``modules``."""
+    def start(self, *modules: str, environment: dict[str, str] | None = None) -> None:
+        """Start the template; it imports ``modules``. ``environment``: added to it."""
+        self._added = environment or {}
         services = TemplateServices(self.table.around, self.table.tree, self.template_exits.append)
         spec = self._spec("hello.template", Kind.TEMPLATE, "template")
+        spec = replace(spec, environment={**spec.environment, **self._added, "OPENBLAS_NUM_THREADS": "1"})
         self._template = Template(spec, ("json", *modules), 3.0, services, self.learned.extend)
         self.table.around.origin.enter(self._template)
         # What these workers import is not the tests' affair: they say themselves when there is something to learn.
         self.table.around.origin.learn = lambda _spec, _modules: None
         self._template.start()
+
+    def environment(self) -> dict[str, str]:
+        """What its processes have but for ``start``'s."""
+        return {"PATH": "/usr/bin:/bin", "XCORE_RUNTIME": str(self._packages)}
 
     def learn(self, *modules: str) -> None:
         """Let the template hear that a process had to import these itself."""
@@ -121,7 +127,7 @@ class TemplateScene:
             command=(*COMMAND, *program),
             template="" if kind is Kind.TEMPLATE else "hello",
             working_directory=self.table.folder.root,
-            environment={"PATH": "/usr/bin:/bin", "XCORE_RUNTIME": str(self._packages)},
+            environment=self.environment(),
             timeouts=replace(QUICK, start=PATIENCE),
             liveness=None,
             restart=RestartPolicy(delay=0.05, jitter=0.0),

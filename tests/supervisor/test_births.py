@@ -151,10 +151,13 @@ def test_what_a_process_imported_is_told_to_its_own_template_only(tmp_path):
     """By owner and interpreter: another environment has other modules."""
 
     class FakeTemplate:
-        owner, interpreter = "guest", "/env/bin/python"
+        owner = "guest"
 
         def __init__(self):
             self.learned = []
+
+        def suits(self, spec):
+            return spec.command[0] == "/env/bin/python"
 
         def learn(self, modules):
             self.learned += modules

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import uvloop
 
+from supervisor import reaper as reaper_module
 from supervisor.output import Output
 from supervisor.process_stat import read_process_stat
 from supervisor.reaper import Reaper
@@ -231,21 +232,27 @@ def test_an_orphan_of_a_living_child_is_killed_and_the_child_is_not(folder, kind
     asyncio.run(body())
 
 
-def test_orphans_are_left_alone_while_a_birth_is_under_way(folder, caplog):
+def test_what_is_younger_than_a_birth_under_way_is_spared_until_its_end(folder):
     """The kernel gives us what a template forked before the template has said so; unclaimed it is an orphan."""
-    caplog.set_level(logging.INFO, "supervisor.reaper")
 
     async def body() -> None:
         async with reaping(sweep_interval=3600) as reaper:
-            child = Watched(reaper, folder, "leaves_orphan.py", "background")
-            (orphan,) = map(int, await child.printed())
+            elder = Watched(reaper, folder, "leaves_orphan.py", "background")
+            (old,) = map(int, await elder.printed())
+            await until(lambda: psutil.Process(old).ppid() == os.getpid(), "it is ours")
+            born = read_process_stat(old).start_ticks
+            await until(lambda: reaper_module._ticks_now() > born, "it is older than what begins now")
             with reaper.birth():
-                await until(lambda: psutil.Process(orphan).ppid() == os.getpid(), "it is ours")
+                child = Watched(reaper, folder, "leaves_orphan.py", "background", token="a2")
+                (young,) = map(int, await child.printed())
+                await until(lambda: psutil.Process(young).ppid() == os.getpid(), "it is ours, too")
                 with reaper.birth():
-                    await Watched(reaper, folder, "exits_with.py", 0, token="a2").died()
-                await Watched(reaper, folder, "exits_with.py", 0, token="a3").died()
-                assert caplog.messages == []
-            await until(lambda: read_process_stat(orphan) is None, "the orphan is gone and reaped")
+                    assert [orphan.pid for orphan in reaper.sweep()] == [old]
+                await until(lambda: reaper.sweep() == [] and read_process_stat(old) is None, "the old one is reaped")
+                assert exists(young)
+            assert [orphan.pid for orphan in reaper.sweep()] == [young]
+            await until(lambda: reaper.sweep() == [] and read_process_stat(young) is None, "the young one is reaped")
+            await elder.kill()
             await child.kill()
 
     asyncio.run(body())

@@ -10,6 +10,7 @@ import pytest
 
 from plugin_runtime.protocol import Cause, State
 from plugin_runtime.task_protocol import ListThreads
+from supervisor import template
 from supervisor.child_events import StopRequested
 from supervisor.process_stat import read_process_stat
 from supervisor.spec import Limits, RestartPolicy, RestartWhen
@@ -98,23 +99,119 @@ def test_many_children_are_forked_at_once(run):
     run(scenario)
 
 
-def test_an_unsafe_template_is_named_once_and_done_without(run, caplog):
-    """A thread that an import leaves behind would not survive a fork: whoever waits, or comes later, is executed."""
+def test_a_module_that_cannot_be_forked_is_named_and_left_to_the_processes(run, caplog):
+    """A thread that an import leaves behind would not survive a fork; all the other modules do."""
 
     async def scenario(at):
-        at.start("gated", "leaves_a_thread")
+        at.start("gated", "leaves_a_thread", "wave")
         await at.connected()
         waiting = at.worker(1)
         at.gate.touch()
         await running(waiting)
-        await ended(at.template)
         later = await running(at.worker(2))
-        assert [is_forked(child.pid) for child in (waiting, later)] == [False, False]
+        assert [is_forked(child.pid) for child in (waiting, later)] in ([True, True], [False, True])
+        assert [record.cause for record in at.template_exits] == ["start_failed"]
+        at.learn("leaves_a_thread")
+        assert at.learned == []  # known, and known to be unsafe
+
+    run(scenario)
+    (warning,) = [message for message in caplog.messages if "leaves_a_thread" in message]
+    assert "the import of 'leaves_a_thread' leaves 1 thread behind" in warning
+    assert warning.endswith("it goes on without that")
+
+
+def test_a_template_with_too_many_such_modules_is_done_without(run, monkeypatch, caplog):
+    """That environment is not made for forking: said once."""
+    monkeypatch.setattr(template, "MOST_UNSAFE", 0)
+
+    async def scenario(at):
+        at.start("leaves_a_thread")
+        await ended(at.template)
+        child = await running(at.worker())
+        assert not is_forked(child.pid)
         assert (at.template.state, at.template_exits[0].cause) == (State.FAILED, "start_failed")
 
     run(scenario)
     (warning,) = [message for message in caplog.messages if "processes start without it" in message]
     assert "the import of 'leaves_a_thread' leaves 1 thread behind" in warning
+
+
+def test_one_with_variables_of_its_own_is_executed(run):
+    """A library that read them when it was imported has read those of the template."""
+
+    async def scenario(at):
+        at.start()
+        await at.ready()
+        same = at.environment()
+        other = await running(at.worker(1, environment={**same, "HF_HOME": "/models"}))
+        alike = await running(at.worker(2, environment={**same, "XCORE_DATA_DIR": "/data"}))
+        assert [is_forked(child.pid) for child in (other, alike)] == [False, True]
+
+    run(scenario)
+
+
+def test_an_order_that_no_message_can_hold_is_no_fork(run, caplog):
+    """Variables that are no UTF-8: a program can be given them, a template cannot be told."""
+
+    async def scenario(at):
+        at.start(environment={"ODD": "\udce9"})
+        await at.ready()
+        child = await running(at.worker(environment={**at.environment(), "ODD": "\udce9"}))
+        assert not is_forked(child.pid)
+
+    run(scenario)
+    assert "surrogates not allowed" in caplog.text
+
+
+def test_nobody_waits_for_ever_for_imports(run, monkeypatch):
+    """A template that hangs in one saves no time."""
+    monkeypatch.setattr(template, "PATIENCE", 0.3)
+
+    async def scenario(at):
+        at.start("gated")
+        await at.connected()
+        child = await running(at.worker())
+        assert not is_forked(child.pid)
+        at.gate.touch()
+        await at.ready()
+        assert is_forked((await running(at.worker(2))).pid)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_libraries_that_patch_others_switch_it_off(run, library):
+    """They want to be imported before what they patch."""
+
+    async def scenario(at):
+        at.start()
+        await at.ready()
+        at.learn(f"{library}.monkey")
+        assert not is_forked((await running(at.worker())).pid)
+
+    run(scenario)
+
+
+def test_what_is_new_every_time_does_not_renew_it_for_ever(run, monkeypatch):
+    """Names made up by a library, or by an enemy: the list is bounded, and so is the number of renewals."""
+    monkeypatch.setattr(template, "QUIET", 0.0)
+    monkeypatch.setattr(template, "MOST_RENEWALS", 1)
+    monkeypatch.setattr(template, "MOST_MODULES", 4)
+
+    async def scenario(at):
+        at.start()
+        await at.ready()
+        at.learn("a" * 201, "no name", "x..y", "")
+        assert at.learned == []
+        at.learn("a.b", "c")
+        await until(lambda: at.template_exits, "it is renewed")
+        await at.ready()
+        at.learn("d", "e", "f")
+        assert at.learned == ["a.b", "c", "d"]
+        await settle()
+        assert (len(at.template_exits), at.template.state) == (1, State.RUNNING)
+
+    run(scenario)
 
 
 def test_a_template_that_crashes_while_it_starts_is_done_without(run):
@@ -278,8 +375,9 @@ def test_a_stop_while_the_fork_is_under_way_leaves_nothing(run):
     run(scenario)
 
 
-def test_a_renewed_template_is_waited_for_and_has_the_settings_of_now(run):
+def test_a_renewed_template_is_waited_for_and_has_the_settings_of_now(run, monkeypatch):
     """It is replaced because there is more to import: what is forked meanwhile comes from the next one."""
+    monkeypatch.setattr(template, "QUIET", 0.0)
 
     async def scenario(at):
         at.start()
@@ -289,6 +387,7 @@ def test_a_renewed_template_is_waited_for_and_has_the_settings_of_now(run):
         assert at.learned == []  # it knows that
         at.learn("json", "gated")
         assert at.learned == ["gated"]
+        await until(lambda: at.template.state is not State.RUNNING, "it is renewed")
         child = at.worker(2)
         await until(lambda: at.template_exits, "the old one is gone")
         await at.connected()
