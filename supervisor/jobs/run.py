@@ -13,13 +13,15 @@ from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
 from supervisor.child import Child, Surroundings
 from supervisor.child_events import StartRequested, StopRequested
+from supervisor.child_record import Ending
+from supervisor.exits import exit_record
 from supervisor.jobs.host import RunProcess
 from supervisor.jobs.live_log import LiveLog, Tee
 from supervisor.jobs.outcome import conclusion_of_exit, conclusion_of_word
 from supervisor.jobs.request import RunListener, RunRequest
 from supervisor.jobs.stopwatch import Stopwatch
 from supervisor.jobs.view import active_view, ended_view
-from supervisor.spec import ChildSpec, Limits, RestartPolicy, RestartWhen
+from supervisor.spec import ChildSpec, ExitStatus, Limits, RestartPolicy, RestartWhen
 from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,9 @@ class Run:
         self._watch = Stopwatch(around.clock)
         self._word: RunFinished | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._ending: Ending | None = None
+        """Why it was told to end; its child forgets that where there was no process."""
+        self._ended = False
 
     @property
     def request(self) -> RunRequest:
@@ -92,7 +97,10 @@ class Run:
         return self._settings
 
     def changed(self, child: Child) -> None:
-        if child.state not in _BEFORE_READY:
+        self._ending = child.record.ending or self._ending
+        if child.state is State.EXITED and not self._ended and self._ending is not None:
+            self._never_born(child, self._ending)
+        elif child.state not in _BEFORE_READY:
             self._listener.ready(self)
 
     def connected(self, child: Child) -> None:
@@ -124,8 +132,17 @@ class Run:
         return False
 
     def exited(self, child: Child, record: ExitView) -> None:
-        self._disarm()
         self._services.recorded(record)
+        self._end(child, record)
+
+    def _never_born(self, child: Child, ending: Ending) -> None:
+        """It was stopped while it waited for its template: no process, so no exit record, and yet an outcome."""
+        status, actor = ExitStatus(), ending.actor
+        self._end(child, exit_record(child.spec, None, ending.cause, status, uptime=0.0, log_tail=[], actor=actor))
+
+    def _end(self, child: Child, record: ExitView) -> None:
+        self._ended = True
+        self._disarm()
         self._services.retire(child)
         if self._word is not None:
             conclusion = conclusion_of_word(self._word)

@@ -1,6 +1,7 @@
 """Runs as real processes, played by a guest that does as told: every way in which one can end."""
 
 import asyncio
+import sys
 
 import pytest
 
@@ -206,6 +207,53 @@ def test_shutdown_ends_runs_and_they_are_on_record(play):
         assert len(scene.host.started) == 1
 
     play(scenario, *READY, "obedient")
+
+
+class ComingTemplate:
+    """One that is never ready: what is to be forked from it waits."""
+
+    owner, interpreter = "reports", sys.executable
+    is_coming, is_ready = True, False
+
+
+async def times_out(scene):
+    """Nothing is to be done."""
+
+
+async def is_replaced(scene):
+    await scene.begins()
+
+
+async def is_stopped(scene):
+    await scene.manager.close()
+    await scene.table.tree.stop_all(Cause.SHUTDOWN, "supervisor")
+
+
+@pytest.mark.parametrize(
+    ("fields", "ends", "outcome", "message"),
+    [
+        ({"timeout": 0.1}, times_out, "timed_out", "it took longer than its timeout of 0.1 s"),
+        ({"overlap": Overlap.KILL_OLD}, is_replaced, "killed", "a newer run took its place"),
+        ({}, is_stopped, "killed", "xcore was stopped"),
+    ],
+    ids=["timeout", "overlap", "shutdown"],
+)
+def test_a_run_that_is_stopped_before_it_has_a_process_has_an_outcome_too(play, fields, ends, outcome, message):
+    """It waits for its template: without an end on record its job would never run again."""
+
+    async def scenario(scene):
+        scene.table.around.origin.enter(ComingTemplate())
+        scene.declares(job(**fields))
+        view = await scene.begins()
+        await until(lambda: scene.table.tree.children, "it waits for its template")
+        (child,) = scene.table.tree.children
+        await ends(scene)
+        dead = await scene.end_of(view)
+        assert (dead.outcome, dead.message, dead.pid) == (outcome, message, None)
+        assert scene.exits == []
+        await until(lambda: child not in scene.table.tree.children, "it has left the process table")
+
+    play(scenario, *READY, "serve", template="reports")
 
 
 def test_what_a_run_writes_can_be_watched(play):
