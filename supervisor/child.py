@@ -13,7 +13,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from plugin_runtime.protocol import Beat, Cause, Failed, Ready, State, Stop
 from plugin_runtime.template_protocol import Imported
@@ -37,6 +37,8 @@ from supervisor.spec import ChildSpec, ExitStatus
 from supervisor.state_folder import TOKEN_BYTES, StateFolder
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LAST_WORDS = 0.5
 """Seconds that a dead child's control channel may take to close; a descendant that escaped may hold it open."""
@@ -215,7 +217,7 @@ class Child:
         )
         if event is None:
             return
-        if event.graceful and self.state in _WATCHED and self._owner.used_up(self, event.cause):
+        if event.graceful and self.state in _WATCHED and self._tell(self._owner.used_up, event.cause):
             return
         self.post(event)
 
@@ -274,12 +276,16 @@ class Child:
         if before != self.record:
             self._tell(self._owner.changed)
 
-    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
-        """Call the owner. The boundary to it: what it gets wrong must not stop the machine between two instructions."""
+    def _tell(self, callback: Callable[..., T], *arguments: object) -> T | None:
+        """Call the owner. The boundary to it: what it gets wrong must not stop the machine between two instructions.
+
+        Return what it says; None where it failed.
+        """
         try:
-            callback(self, *arguments)
+            return callback(self, *arguments)
         except Exception:
             logger.exception("%s: its owner failed in %s", self, callback.__name__)
+            return None
 
     def _update_settled(self) -> None:
         if self.incarnation is None and not self._timer.is_armed and self.state in {State.EXITED, State.FAILED}:

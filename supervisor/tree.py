@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from functools import partial
 
 from plugin_runtime.protocol import Cause, Kind
 from supervisor.child import Child
@@ -92,8 +94,15 @@ class Tree:
         self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)
         now = self._clock.monotonic()
         for child in self.children:
-            try:
-                child.check_liveness(now)
-            except OSError as error:  # no descriptor left, most likely: no verdict, and the others have their turn
-                logger.warning("Cannot check %s: %s; trying again", child, error)
-            child.check_limits()
+            _look_at(child, partial(child.check_liveness, now))
+            _look_at(child, child.check_limits)
+
+
+def _look_at(child: Child, check: Callable[[], None]) -> None:
+    """The boundary of a check: the others have their turn whatever becomes of it."""
+    try:
+        check()
+    except OSError as error:  # no descriptor left, most likely: no verdict
+        logger.warning("Cannot check %s: %s; trying again", child, error)
+    except Exception:
+        logger.exception("Cannot check %s; trying again", child)

@@ -372,6 +372,24 @@ def test_max_requests_replaces_it_in_order(run):
     run(scenario)
 
 
+def test_one_that_is_used_up_is_replaced_in_order_though_its_owner_raises(run, caplog):
+    """The owner's mistake is logged and ends there; the limit holds all the same."""
+
+    async def scenario(table):
+        def used_up(child, cause):
+            raise RuntimeError("a mistake of the owner")
+
+        table.owner.used_up = used_up
+        child = await running(table.start("hello", "ready", "serve", limits=Limits(max_requests=100)))
+        child.received(Envelope(Beat(0.0, requests=100)))
+        child.check_limits()
+        record = await table.exit_number(1)
+        assert (record.cause, record.exit_code) == ("recycle", 0)
+        assert "its owner failed in used_up" in caplog.text
+
+    run(scenario)
+
+
 def test_max_age_counts_from_its_spawn(run):
     """On a clock that the test moves."""
     clock = MovedClock()

@@ -160,6 +160,28 @@ def test_signs_of_life_and_limits_are_looked_at_regularly(run, monkeypatch):
     run(scenario)
 
 
+def test_a_mistake_in_one_check_keeps_nobody_else_from_theirs(run, monkeypatch, caplog):
+    """Whatever it is: it is logged, and the round goes on."""
+    monkeypatch.setattr("supervisor.tree.TICK", 0.03)
+
+    async def scenario(table):
+        bad = table.start("hello", "ready", "serve", id="bad.1")
+        table.start("hello", "ready", "serve", id="old.1", limits=Limits(max_age=0.001))
+        await until(lambda: bad.state is State.RUNNING, "it serves")
+
+        def mistaken():
+            raise LookupError("no such limit")
+
+        bad.check_limits = mistaken
+        table.tree.start()
+        await until(lambda: table.owner.exits, "the other one is found too old")
+        assert {(record.instance, record.cause) for record in table.owner.exits} == {("old.1", "recycle")}
+        assert f"Cannot check bad.1 (pid {bad.pid})" in caplog.text
+        assert "no such limit" in caplog.text
+
+    run(scenario)
+
+
 def test_a_child_that_cannot_be_looked_at_keeps_nobody_else_from_it(run, monkeypatch, caplog):
     """Without a free descriptor /proc cannot be read: that says nothing of the child, and must not end the round."""
     monkeypatch.setattr("supervisor.tree.TICK", 0.03)
