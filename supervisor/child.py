@@ -268,7 +268,8 @@ class Child:
             return
         if before.state is not self.record.state:
             logger.debug("%s: %s, %s -> %s", self, type(event).__name__, before.state, self.record.state)
-        if before.is_being_born and not self.record.is_being_born:
+        if self.record.state is not State.STARTING or (before.is_being_born and not self.record.is_being_born):
+            # It may leave the state without being born in it: told to stop while its template forked.
             self._birth.conclude()
         for instruction in instructions:
             self._execute(instruction)

@@ -1,6 +1,7 @@
 """Who may start when: a few at a time, the longest waiting first, and what none of that may hold up."""
 
 import asyncio
+import sys
 
 import pytest
 
@@ -10,6 +11,7 @@ from supervisor.births import Births
 from supervisor.child_events import StopRequested
 from supervisor.spec import RestartPolicy, RestartWhen
 from supervisor.state_folder import StateFolder
+from supervisor.template import CannotForkError
 from tests.fakes.process_table import guest_spec, process_table
 from tests.fakes.processes import nothing_left_behind, state_folder
 from tests.fakes.waiting import until
@@ -116,6 +118,35 @@ def test_one_that_waits_for_its_turn_can_be_stopped_without_a_trace(run, tmp_pat
         (tmp_path / "a").touch()
         await running(first)
         assert second.pid is None
+
+    run(scenario)
+
+
+def test_one_that_is_stopped_during_its_fork_gives_the_place_back(run, monkeypatch):
+    """It has a process when it ends and is never ready in between: those that wait must not wait for it."""
+    monkeypatch.setattr("supervisor.births.LONGEST_PLACE", 60.0)
+
+    async def scenario(table):
+        forking, forked = asyncio.Event(), asyncio.Event()
+
+        class SlowTemplate:
+            owner, interpreter, child = "slow", sys.executable, "slow.template"
+            is_coming, is_ready = False, True
+
+            async def fork(self, birth, folder):
+                forking.set()
+                await forked.wait()
+                raise CannotForkError("no more processes")
+
+        table.around.origin.enter(SlowTemplate())
+        first = started(table, "a.1", "hello", "ready", "serve", template="slow")
+        second = started(table, "b.1", "hello", "ready", "serve")
+        await forking.wait()
+        first.post(STOP)
+        forked.set()
+        await first.settled.wait()
+        await running(second)
+        assert [record.instance for record in table.owner.exits] == ["a.1"]
 
     run(scenario)
 
