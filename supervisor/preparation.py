@@ -10,6 +10,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,6 +72,8 @@ class Preparation:
         self._generations = generations
         self._validator = validator
         self._building: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._writer = ThreadPoolExecutor(1, "descriptions")
+        """One thread: what is to be kept is written in order, never by two at once, and the last one stays."""
 
     async def read_manifest(self, name: str, folder: Path) -> PluginManifest:
         """Take the first step, which is quick.
@@ -95,10 +98,7 @@ class Preparation:
     def learn(self, prepared: Prepared, modules: Sequence[str]) -> Prepared:
         """Add what its processes import beyond what the validator saw; kept for the next supervisor, if that works."""
         description = replace(prepared.description, modules=[*prepared.description.modules, *modules])
-        keeping = asyncio.get_running_loop().run_in_executor(
-            None, self._generations.keep_description, prepared.build.generation, description
-        )
-        keeping.add_done_callback(_log_failure)
+        self._keep(prepared.build, description).add_done_callback(_log_failure)
         return replace(prepared, description=description)
 
     async def build(self, name: str, folder: Path, on_progress: OnProgress) -> Build:
@@ -153,8 +153,12 @@ class Preparation:
             return Finding(known)
         finding = await self._validator.validate(build)
         if not finding.description.errors:
-            await asyncio.to_thread(self._generations.keep_description, build.generation, finding.description)
+            await self._keep(build, finding.description)
         return finding
+
+    def _keep(self, build: Build, description: Description) -> "asyncio.Future[None]":
+        loop, keep = asyncio.get_running_loop(), self._generations.keep_description
+        return loop.run_in_executor(self._writer, keep, build.generation, description)
 
 
 def _log_failure(keeping: "asyncio.Future[None]") -> None:

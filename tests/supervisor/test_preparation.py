@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import threading
 
 import pytest
 
@@ -14,7 +15,7 @@ from supervisor.generations import Generations
 from supervisor.preparation import Preparation, PreparationError
 from supervisor.validation import Finding
 from tests.fakes.builds import INTERPRETER, ThisEnvironment
-from tests.fakes.waiting import DEADLINE, settle
+from tests.fakes.waiting import DEADLINE, settle, until
 
 
 class Steps:
@@ -205,3 +206,33 @@ def test_a_plugin_is_built_by_one_at_a_time(at):
 
     asyncio.run(main())
     assert max(most) == 1
+
+
+def test_what_is_learned_is_written_in_order(at, monkeypatch):
+    """By one at a time: an earlier list that took longer must not be what the next supervisor reads."""
+    begun, written, gate = [], [], threading.Event()
+    keep = Generations.keep_description
+
+    def slow(self, generation, description):
+        begun.append(description)
+        if len(begun) == 1:
+            gate.wait(DEADLINE)
+        keep(self, generation, description)
+        written.append(description.modules)
+
+    async def main():
+        preparation = at.preparation()
+        manifest = await preparation.read_manifest("hello", at.folder)
+        prepared = await preparation.prepare(manifest, at.folder, lambda _: None)
+        monkeypatch.setattr(Generations, "keep_description", slow)
+        once = preparation.learn(prepared, ["a"])
+        twice = preparation.learn(once, ["b"])
+        await until(lambda: begun, "the first is being written")
+        await settle()
+        assert len(begun) == 1
+        gate.set()
+        await until(lambda: len(written) == 2, "both are written")
+        assert twice.description.modules == ["a", "b"]
+        assert Generations(at.root / "generations").description(prepared.build.generation) == twice.description
+
+    asyncio.run(main())
