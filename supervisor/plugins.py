@@ -89,6 +89,7 @@ class Plugins:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(plugin.workers.close() for plugin in self._plugins.values()))
 
     def retry_refused(self) -> None:
         """A prefix has become free: whoever was refused may have it now."""

@@ -8,6 +8,7 @@ next one begins.
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
@@ -61,8 +62,11 @@ class Workers:
         self._replacing = asyncio.Lock()
         self._successor: Child | None = None
         """Of the one that is being replaced."""
+        self._leaving: set[Child] = set()
+        """No longer among the children, and not yet gone."""
         self._recycle_from = 0.0
         """Monotonic."""
+        self._recycling: set[Child] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- what others see ---
@@ -98,8 +102,8 @@ class Workers:
         await self._changes.until(lambda: all(_is_settled(child) for child in self.children))
 
     async def retire(self, cause: Cause, actor: str) -> None:
-        """Stop and forget all of them, and whoever was about to take the place of one."""
-        retired, self.children = self.children, []
+        """Stop and forget all of them, whoever was about to take the place of one, and wait for those that leave."""
+        retired, self.children = [*self.children, *self._leaving], []
         if self._successor is not None:
             retired.append(self._successor)
         await asyncio.gather(*(self._remove(child, cause, actor) for child in retired))
@@ -107,6 +111,13 @@ class Workers:
         if template is not None:
             self._services.births.leave(template)
             await template.retire(cause, actor)
+
+    async def close(self) -> None:
+        """Begin no replacement more and give up what is under way; the processes are the tree's to stop."""
+        self._recycle_from = math.inf
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def replace_all(self, cause: Cause, actor: str) -> None:
         """One after the other.
@@ -163,6 +174,7 @@ class Workers:
             raise ReplacementError(self._plugin, self._why_not())
         # Both at once, so that one routing table has the new one in and the old one out.
         self.children[number] = successor
+        self._tell()  # the old one, if it is dead already, has nothing more to say
         await self._remove(child, cause, actor)
 
     def _why_not(self) -> str:
@@ -173,7 +185,11 @@ class Workers:
         return self.error.message if self.error is not None else "it was not started"
 
     async def _remove(self, child: Child, cause: Cause, actor: str) -> None:
-        await self._services.tree.remove(child, cause, actor)
+        self._leaving.add(child)
+        try:
+            await self._services.tree.remove(child, cause, actor)
+        finally:
+            self._leaving.discard(child)
         self._states.pop(child, None)
         self._links.pop(child, None)
 
@@ -249,18 +265,25 @@ class Workers:
     def used_up(self, child: Child, cause: Cause) -> bool:
         if self._known.build.manifest.exclusive:
             return False
-        if not self._replacing.locked() and self._services.around.clock.monotonic() >= self._recycle_from:
+        if not self._replacing.locked() and child not in self._recycling and self._may_recycle():
+            self._recycling.add(child)
             self._begin(self._recycle(child, cause), f"recycle-{child.spec.id}")
         return True
 
+    def _may_recycle(self) -> bool:
+        return self._services.around.clock.monotonic() >= self._recycle_from
+
     async def _recycle(self, child: Child, cause: Cause) -> None:
-        async with self._replacing:
-            try:
-                await self._replace(child, cause, "supervisor")
-            except ReplacementError as error:
-                self._recycle_from = self._services.around.clock.monotonic() + RECYCLE_PAUSE
-                if child.state in READY:  # otherwise all of them are being stopped
-                    logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator; it is tried again
+        try:
+            async with self._replacing:
+                if self._may_recycle():  # another one may have failed while this one waited for its turn
+                    await self._replace(child, cause, "supervisor")
+        except ReplacementError as error:
+            self._recycle_from = self._services.around.clock.monotonic() + RECYCLE_PAUSE
+            if child.state in READY:  # otherwise all of them are being stopped
+                logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator; it is tried again
+        finally:
+            self._recycling.discard(child)
 
     def withdraw(self, child: Child, done: Callable[[], None]) -> None:
         self._changed()  # it is draining by now, so it is no upstream any more

@@ -11,7 +11,7 @@ import pytest
 from plugin_runtime.protocol import Beat, Cause, RoutingSnapshot, State, Stop
 from plugin_runtime.views import PluginError
 from plugin_runtime.wire import Envelope
-from supervisor.child_events import Stalled
+from supervisor.child_events import Stalled, StopRequested
 from supervisor.errors import ConflictError, InvalidValueError, ReplacementError, StoreUnavailableError
 from supervisor.preparation import PreparationError
 from tests.fakes.plugin_scene import plugin_scene
@@ -326,6 +326,88 @@ def test_a_restart_from_the_beginning_takes_a_successor_along(run, tmp_path):
         await settle()
         assert (view.state, view.error) == ("running", None)
         assert_consistent(at, hello, 1)
+
+    run(scenario)
+
+
+def test_a_restart_from_the_beginning_waits_for_one_that_still_drains(run):
+    """It has its successor's name, which crashed meanwhile: two of one name must not be in the process table."""
+
+    async def scenario(at):
+        hello = await serving(at, max_requests=100, restart="never")
+        (worker,) = hello.instances
+        at.gateway.hold = True
+        await used_up(at, worker)
+        await until(lambda: worker.state is State.DRAINING, "the old one drains")
+        (successor,) = hello.instances
+        os.kill(successor.pid, signal.SIGKILL)
+        await until(lambda: successor.state is State.FAILED, "the successor is dead")
+        restart = asyncio.create_task(at.plugins.restart("hello", "operator", wait=DEADLINE))
+        await settle()
+        at.gateway.hold = False
+        at.gateway.acknowledge()
+        view = await restart
+        await settle()
+        assert (view.state, view.error) == ("running", None)
+        assert_consistent(at, hello, 1)
+
+    run(scenario)
+
+
+def test_the_route_has_the_successor_of_one_that_is_gone_already(run, tmp_path):
+    """The old one has nothing more to say, so nothing that it says leads to the new routing table."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        (old,) = hello.instances
+        at.restep("hello", "hello", f"wait:{tmp_path}/gate", "ready", "serve")
+        restart = asyncio.create_task(at.plugins.restart("hello", "operator", wait=DEADLINE))
+        await until(lambda: len(living_workers(at)) == 2, "the successor starts")
+        old.post(StopRequested(Cause.OPERATOR, "operator"))
+        await until(lambda: old.state is State.EXITED, "the old one is gone")
+        (tmp_path / "gate").touch()
+        await restart
+        await settle()
+        assert_consistent(at, hello, 1)
+
+    run(scenario)
+
+
+def recycles():
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith("recycle-")]
+
+
+def test_two_that_are_used_up_together_pause_together(run, caplog):
+    """Where the first cannot be replaced, the second is not tried before the pause is over; nor the first twice."""
+
+    async def scenario(at):
+        hello = await serving(at, instances=2, max_requests=100, restart="never")
+        at.restep("hello", "hello", "fail:no database", "exit:70")
+        for worker in [*hello.instances, *hello.instances]:
+            await used_up(at, worker)
+        assert len(recycles()) == 2
+        await until(lambda: "cannot replace a worker" in caplog.text, "it is given up")
+        await settle()
+        assert recycles() == []
+        assert [record.instance for record in at.exits] == ["hello.1"]
+        assert_consistent(at, hello, 2)
+
+    run(scenario)
+
+
+def test_no_replacement_goes_on_after_the_close(run, tmp_path):
+    """Nor does one begin: what it would start, nobody would stop."""
+
+    async def scenario(at):
+        hello = await serving(at, max_requests=100)
+        (worker,) = hello.instances
+        at.restep("hello", "hello", f"wait:{tmp_path}/gate", "ready", "serve")
+        await used_up(at, worker)
+        await until(lambda: len(living_workers(at)) == 2, "the successor starts")
+        await at.plugins.close()
+        assert recycles() == []
+        await used_up(at, worker)
+        assert recycles() == []
 
     run(scenario)
 
