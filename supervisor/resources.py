@@ -28,6 +28,8 @@ class Resources:
         self._interval = interval
         self._sampled = sampled
         self._latest: dict[str, Sample] = {}
+        self._measured: dict[str, int | None] = {}
+        """Whose sample is the latest of an id."""
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.TimerHandle | None = None
 
@@ -54,7 +56,7 @@ class Resources:
     def views(self) -> list[ResourceView]:
         """What is known of every child and of ourselves, as of the last pass."""
         ours = _view(OURSELVES, Kind.SUPERVISOR, OURSELVES, os.getpid(), self._latest.get(OURSELVES))
-        return [ours, *(_view_of(child, self._latest.get(child.spec.id)) for child in self._tree.children)]
+        return [ours, *(_view_of(child, self._sample_of(child)) for child in self._tree.children)]
 
     def _early_pass(self) -> None:
         self._soon = None
@@ -67,18 +69,26 @@ class Resources:
 
     def _measure(self) -> None:
         """Children with a memory limit are measured exactly, every time, and held to it."""
-        pids = self._tree.pids
-        # One that is being replaced is not measured beside its successor, which bears its name.
-        limited = [
-            child
-            for child in self._tree.children
-            if _has_memory_limit(child.spec.limits) and child.pid == pids[child.spec.id]
-        ]
+        limited = [child for child in self._tree.children if _has_memory_limit(child.spec.limits)]
+        self._measured = self._tree.pids
         self._latest = self._sampler.sample([child.spec.id for child in limited])
         for child in limited:
-            sample = self._latest.get(child.spec.id)
-            if sample is not None:
-                child.check_limits(sample.memory_mb if sample.uss_mb is None else sample.uss_mb)
+            memory = self._memory_of(child)
+            if memory is not None:
+                child.check_limits(memory)
+
+    def _memory_of(self, child: Child) -> float | None:
+        """One that is being replaced has its successor's name, and a sample of its own it has not."""
+        if child.pid is None:
+            return None
+        sample = self._sample_of(child)
+        if sample is None:
+            return self._sampler.memory_of(child.pid)
+        return sample.memory_mb if sample.uss_mb is None else sample.uss_mb
+
+    def _sample_of(self, child: Child) -> Sample | None:
+        """The latest one, if it is of the process that the child has."""
+        return self._latest.get(child.spec.id) if self._measured.get(child.spec.id) == child.pid else None
 
 
 def _has_memory_limit(limits: Limits) -> bool:

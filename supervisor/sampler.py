@@ -74,6 +74,13 @@ class Sampler:
                 self._histories.setdefault(id_, _History(self._capacity)).add(sample, self._clock.monotonic())
         return samples
 
+    def memory_of(self, pid: int) -> float | None:
+        """USS of one process now, in MiB, of which nothing is remembered; None: it is gone, or not ours to know."""
+        try:
+            return _uss_of(psutil.Process(pid))
+        except (psutil.Error, OSError, ValueError):
+            return None
+
     def history(self, id_: str, minutes: float) -> list[Sample]:
         """Samples of the last ``minutes``, oldest first: by the minute, for the last hour all of them."""
         history = self._histories.get(id_)
@@ -131,9 +138,13 @@ class _Probe:
 
     def _uss_mb(self, now: float, *, exact: bool) -> float | None:
         if self._uss is None or exact or now - self._uss[0] >= USS_INTERVAL:
-            full = _if_permitted(self._process.memory_full_info)
-            self._uss = (now, full.uss / _MIB if full else None)
+            self._uss = (now, _uss_of(self._process))
         return self._uss[1]
+
+
+def _uss_of(process: psutil.Process) -> float | None:
+    full = _if_permitted(process.memory_full_info)
+    return full.uss / _MIB if full else None
 
 
 def _if_permitted(read: Callable[[], T]) -> T | None:

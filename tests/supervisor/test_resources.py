@@ -7,14 +7,20 @@ import psutil
 import pytest
 
 from plugin_runtime.protocol import State
+from supervisor.child import Child
+from supervisor.child_events import StartRequested
 from supervisor.resources import OURSELVES, Resources
 from supervisor.sampler import Sampler
 from supervisor.spec import Limits, RestartPolicy
-from tests.fakes.process_table import process_table
+from tests.fakes.process_table import guest_spec, process_table
 from tests.fakes.processes import nothing_left_behind, state_folder
 from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
+
+
+LIMITED = Limits(memory_hard_mb=60.0)
+NEVER = RestartPolicy("never")
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +98,44 @@ def test_a_worker_over_its_hard_memory_limit_is_killed(run):
         await until(lambda: innocent.state is State.RUNNING, "the one without a limit runs")
 
     run(scenario, interval=0.05)
+
+
+def test_one_that_is_being_replaced_is_held_to_its_hard_limit_too(run):
+    """Its successor has its name: each is measured by its own process, and only the newest is shown."""
+
+    async def scenario(table, resources, passes):
+        former = table.start("hello", "hog:80", "ready", "serve", limits=LIMITED, restart=NEVER)
+        await until(lambda: former.state is State.RUNNING, "the former runs")
+        pid = former.pid
+        successor = Child(
+            guest_spec(table.folder, "hello", "ready", "serve", limits=LIMITED), table.owner, table.around
+        )
+        table.tree.add(successor, beside=former)
+        successor.post(StartRequested("test"))
+        await until(lambda: successor.state is State.RUNNING, "the successor runs")
+        resources.sample_soon()
+        record = await table.exit_number(1)
+        assert (record.pid, record.cause, successor.state) == (pid, "memory_limit", State.RUNNING)
+
+    run(scenario)
+
+
+def test_a_process_is_not_shown_with_the_sample_of_another(run):
+    """Two of one name: what the newest uses says nothing of the one before."""
+
+    async def scenario(table, resources, passes):
+        former = table.start("hello", "ready", "serve")
+        await until(lambda: former.state is State.RUNNING, "the former runs")
+        successor = Child(guest_spec(table.folder, "hello", "ready", "serve"), table.owner, table.around)
+        table.tree.add(successor, beside=former)
+        successor.post(StartRequested("test"))
+        await until(lambda: successor.state is State.RUNNING, "the successor runs")
+        resources.sample_soon()
+        await until(lambda: resources.latest("guest.1"), "they were looked at")
+        sampled = {view.pid: view.sampled is not None for view in resources.views() if view.id == "guest.1"}
+        assert sampled == {former.pid: False, successor.pid: True}
+
+    run(scenario)
 
 
 def test_a_worker_over_its_soft_memory_limit_is_replaced_in_order(run):
