@@ -215,6 +215,9 @@ class ComingTemplate:
     owner, interpreter = "reports", sys.executable
     is_coming, is_ready = True, False
 
+    def suits(self, spec):
+        return True
+
 
 async def times_out(scene):
     """Nothing is to be done."""
