@@ -8,6 +8,7 @@ itself, whatever becomes of the template. The template says that it exists only 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import NoReturn, Optional, Union
 
 from plugin_runtime.process_facts import start_ticks
@@ -33,7 +34,8 @@ def fork(order: Fork) -> Optional[Union[Forked, NotForked]]:
     os.close(writer)
     words = _read_all(reader)
     # Once it is reaped its child has another parent: the kernel gives children away before it tells of a death.
-    os.waitpid(between, 0)
+    with suppress(ChildProcessError):  # an import has set SIGCHLD to SIG_IGN: then the kernel reaps, wait(2)
+        os.waitpid(between, 0)
     return _understand(words)
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 from pathlib import Path
 
 import psutil
@@ -134,6 +135,25 @@ def test_a_process_that_dies_at_once_is_none(streams, monkeypatch):
     assert answer == NotForked("it died at once")
     # Its parent was gone before: it is ours to reap, as it would be the supervisor's.
     eventually(lambda: os.waitpid(-1, os.WNOHANG)[0])
+
+
+def test_a_library_that_ignores_the_deaths_of_children_does_not_keep_the_template_from_forking(streams):
+    """With SIGCHLD ignored the kernel reaps, and waitpid finds nobody: the process is there all the same."""
+    reader, writer = os.pipe()
+
+    def wait_for_the_test():
+        os.close(writer)
+        os.read(reader, 1)
+
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        answer = forked(order(streams), wait_for_the_test)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+        os.close(reader)
+        os.close(writer)
+    assert isinstance(answer, Forked)
+    assert ForkedProcess(answer.pid, answer.start_ticks, streams).outcome() == (0, "", "")
 
 
 def test_many_forks_leave_no_descriptor_and_no_process_in_the_template(streams, tmp_path):
