@@ -50,7 +50,7 @@ def main() -> int:
         order = _serve(channel)
     except JOINING_ERRORS as error:
         return refuse(error)
-    channel.close()
+    channel.forget()
     if order is None:
         return ExitCode.OK
     _become(order, channel.address)

@@ -78,14 +78,23 @@ class TemplateChannel:
         if self._socket is not None:
             self._socket.close()
 
+    def forget(self) -> None:
+        """Close, and let go of all that was received or sent: a fork inherits the orders for other processes, too."""
+        self.close()
+        self._standing.clear()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._decoder = Decoder()
+        self._received.clear()
+
     def _shake_hands(self) -> Optional[Welcome]:
         """None where nobody listens."""
         self.close()
         self._socket = self.address.reach()
         if self._socket is None:
             return None
-        self._decoder = Decoder()
-        self._received.clear()
+        self._begin_anew()
         self._socket.settimeout(HANDSHAKE_TIMEOUT)
         self._socket.sendall(encode(self.address.hello()))
         while not self._received:

@@ -117,25 +117,37 @@ class Template:
 
     def ask(self, message):
         """Answer to a question."""
-        number = next(self._numbers)
-        self.supervisor.send(message, number, child=TEMPLATE)
-        return self.supervisor.answer_to(number)
+        return self.supervisor.answer_to(self._send(message))
 
     def order(self, child: str, program: str = "worker", **environment: str) -> tuple[Forked | NotForked, Streams]:
         """Answer to the order to fork, and where the process prints to."""
+        number, streams = self.order_nowait(child, program, **environment)
+        return self.supervisor.answer_to(number), streams
+
+    def order_nowait(self, child: str, program: str = "worker", **environment: str) -> tuple[int, Streams]:
+        """Number that the answer will bear, and where the process will print to."""
         streams = Streams.below(self.root / f"{child}-{next(self._numbers)}")
         self._closing.callback(streams.close)
         variables = {"PATH": "/usr/bin:/bin", **environment}
         paths = (str(streams.stdout.path), str(streams.stderr.path))
-        return self.ask(Fork(child, "its nonce", program, variables, *paths)), streams
+        return self._send(Fork(child, "its nonce", program, variables, *paths)), streams
 
     def fork(
         self, child: str = "hello.1", program: str = "worker", settings: Settings | None = None, **environment: str
     ) -> ForkedProcess:
         """A process that will be told these settings."""
         self.supervisor.settings_of[child] = settings
-        answer, streams = self.order(child, program, **environment)
+        return self.adopt(*self.order_nowait(child, program, **environment))
+
+    def adopt(self, number: int, streams: Streams) -> ForkedProcess:
+        """The process of the order with this number."""
+        answer = self.supervisor.answer_to(number)
         assert isinstance(answer, Forked), answer
         process = ForkedProcess(answer.pid, answer.start_ticks, streams)
         self._closing.callback(process.end)
         return process
+
+    def _send(self, message) -> int:
+        number = next(self._numbers)
+        self.supervisor.send(message, number, child=TEMPLATE)
+        return number

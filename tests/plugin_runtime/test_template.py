@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from plugin_runtime.protocol import STACKS_SIGNAL, Beat, ExitCode, Failed, Hello, Ready
@@ -30,6 +31,7 @@ facts = {
     "random": random.random(),
     "argv": sys.argv[1:],
     "wave": "wave" in sys.modules,
+    "orders": [found.child for found in gc.get_objects() if type(found).__name__ == "Fork"],
     "guest": sorted(name for name in sys.modules if name.startswith("plugins.")),
 }
 
@@ -158,6 +160,21 @@ def test_two_forked_workers_do_not_draw_the_same_numbers(tmp_path, app):
             template.supervisor.stop_guest(child=child)
             worker.outcome()
     assert len(drawn) == 2
+
+
+def test_orders_that_are_read_at_once_are_each_for_one_process(tmp_path, app):
+    """An order holds a whole environment, with its secrets: it stays out of what is forked by the one before."""
+    with Template(tmp_path) as template:
+        template.wait_until_ready()
+        template.supervisor.settings_of.update({"hello.1": app, "hello.2": None})
+        template.process.send_signal(signal.SIGSTOP)
+        eventually(lambda: psutil.Process(template.process.pid).status() == psutil.STATUS_STOPPED)
+        orders = [template.order_nowait(child) for child in ("hello.1", "hello.2")]
+        template.process.send_signal(signal.SIGCONT)
+        for waiting in orders:
+            template.adopt(*waiting)
+        facts = facts_of(template, app, "hello.1")
+    assert facts["orders"] == ["hello.1"]
 
 
 def descriptors_of(pid: int) -> list[str]:

@@ -1,5 +1,6 @@
 """A template's control channel, against a real socket."""
 
+import gc
 import socket
 import threading
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from plugin_runtime.process_facts import start_ticks
 from plugin_runtime.protocol import Beat, Hello, Ready, Stop
 from plugin_runtime.task_protocol import ListThreads, Threads
 from plugin_runtime.template_channel import TemplateChannel
-from plugin_runtime.template_protocol import TemplateSettings
+from plugin_runtime.template_protocol import Fork, TemplateSettings
 from plugin_runtime.wire import Envelope, encode
 from tests.fakes.control_server import FakeSupervisor
 
@@ -105,6 +106,28 @@ def test_the_next_supervisor_hears_what_is_announced_and_not_what_was_said_once(
     with meanwhile(take_over):
         assert isinstance(channel.receive().message, Stop)
     assert [type(message) for message in supervisor.messages] == [Hello, Ready, Beat, Hello, Ready]
+
+
+def fork_order(child: str) -> Fork:
+    return Fork(child, "nonce", "worker", {"SECRET": f"of {child}"}, "out", "err")
+
+
+def test_who_forgets_the_channel_holds_no_order_for_another_process(supervisor, channel):
+    """Orders that came together are read together: their environments are nothing for the first one's process."""
+    channel.join()
+    frames = [encode(fork_order(child)) for child in ("hello.1", "hello.2", "hello.3")]
+    supervisor.connections[-1].sendall(b"".join(frames)[:-1])
+    assert channel.receive().message == fork_order("hello.1")
+    assert [order.child for order in orders_in_memory()] == ["hello.2"]
+    assert b"of hello.3" in channel._decoder._buffer
+    channel.forget()
+    assert orders_in_memory() == []
+    assert not channel._decoder._buffer
+    assert not channel._standing
+
+
+def orders_in_memory() -> list[Fork]:
+    return [found for found in gc.get_objects() if isinstance(found, Fork)]
 
 
 def test_what_is_sent_while_the_supervisor_is_away_is_lost_without_harm(supervisor, channel):
