@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
+import stat
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,6 +17,8 @@ from plugin_runtime.template_protocol import UNSAFE
 
 _UNSHARED = ("socket:", "anon_inode:", "pipe:")
 """Kinds of file descriptors, as /proc names them, that belong to one process: forked, two would read from one queue."""
+_MEMORY = ("/dev/shm/", "/memfd:")  # noqa: S108 - compared, not opened
+"""Files without a disk, which are there to be shared."""
 _THREAD_END = 1.0
 """Seconds for the kernel to forget a thread that has ended: whoever joined it does not wait for that."""
 
@@ -25,7 +29,7 @@ def preload(modules: Iterable[str]) -> Optional[Failed]:
     An import that fails is passed over: it may want what only the plugin's own code prepares, and will be done again
     there.
     """
-    before = _descriptors()
+    before = _unshared()
     for name in modules:
         if name in sys.modules:
             continue
@@ -50,21 +54,27 @@ def _threads() -> int:
 
 
 def _descriptors_left(before: frozenset[str]) -> str:
-    new = _descriptors() - before
-    return f"an open descriptor ({min(new)})" if new else ""
+    return min(_unshared() - before, default="")
 
 
-def _descriptors() -> frozenset[str]:
-    """Those that cannot be shared."""
+def _unshared() -> frozenset[str]:
+    """Descriptors that two processes cannot both use, in words."""
     found = set()
     for number in os.listdir("/proc/self/fd"):  # noqa: PTH208 - called once per module
-        try:
-            target = os.readlink(f"/proc/self/fd/{number}")  # noqa: PTH115 - as above
-        except OSError:  # the one that the directory was read with
-            continue
-        if target.startswith(_UNSHARED):
-            found.add(target)
+        with suppress(OSError):  # the one that the directory was read with
+            target = os.fsencode(os.readlink(f"/proc/self/fd/{number}")).decode(errors="backslashreplace")  # noqa: PTH115
+            if target.startswith(_UNSHARED):
+                found.add(f"an open descriptor ({target})")
+            elif _is_written_file(int(number), target):
+                found.add(f"an open file ({target})")
     return frozenset(found)
+
+
+def _is_written_file(descriptor: int, target: str) -> bool:
+    """Whether two processes would write at one offset, and hold locks that are one's alone: databases, logs."""
+    if target.startswith(_MEMORY) or not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return False
+    return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
 
 
 def _unsafe(module: str, left: str) -> Failed:

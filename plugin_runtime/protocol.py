@@ -200,7 +200,7 @@ class Failed:
     message: str
     hint: str = ""
     traceback: str = ""
-    location: str = ""  # "run.py:12", the innermost line of the plugin's own code
+    location: str = ""  # "run.py:12", the innermost line of the plugin's own code; of a template: the module's name
     permanent: bool = False
 
 

@@ -79,24 +79,47 @@ assert libc.pthread_create(ctypes.byref(thread), None, libc.pause, None) == 0
         ("import os; kept = os.pipe()", "leaves an open descriptor (pipe:["),
         ("import select; kept = select.epoll()", "leaves an open descriptor (anon_inode:[eventpoll]"),
         ("import asyncio; loop = asyncio.new_event_loop()", "leaves an open descriptor ("),
+        (
+            "import sqlite3; kept = sqlite3.connect('kept.db'); kept.execute('create table t (x)')",
+            "leaves an open file ({folder}/kept.db)",
+        ),
+        ("kept = open('kept.log', 'a')", "leaves an open file ({folder}/kept.log)"),
+        ("kept = open(b'kept-\\xff', 'wb')", "leaves an open file ({folder}/kept-\\xff)"),
         ("import socket, sys; sys.kept = socket.socket()\nraise ValueError", "leaves an open descriptor (socket:["),
     ],
-    ids=["thread", "threads", "thread in C", "socket", "pipe", "epoll", "event loop", "socket, and fails"],
+    ids=[
+        "thread",
+        "threads",
+        "thread in C",
+        "socket",
+        "pipe",
+        "epoll",
+        "event loop",
+        "database",
+        "log",
+        "no text",
+        "socket, and fails",
+    ],
 )
-def test_what_cannot_be_forked_is_named_with_the_module_that_leaves_it(preloaded, code, left):
+def test_what_cannot_be_forked_is_named_with_the_module_that_leaves_it(preloaded, tmp_path, code, left):
     """Forked, a thread would be missing and two processes would read from one queue; nothing but a change heals it."""
     failed, imported, _ = preloaded({"fine": "", "leaves": code, "never": ""})
     assert (failed["type"], failed["phase"], failed["permanent"]) == ("TemplateUnsafe", "import", True)
+    left = left.replace("{folder}", str(tmp_path))
     assert failed["message"].startswith(f"cannot fork from this template: the import of 'leaves' {left}")
+    assert failed["location"] == "leaves"
     assert "template = false" in failed["hint"]
     assert "never" not in imported
 
 
 def test_what_can_be_shared_is_no_problem(preloaded):
-    """Files for reading, memory, and what was closed again."""
+    """Files for reading, devices, memory, and what was closed again."""
     modules = {
         "reads": "kept = open(__file__)",
         "maps": "import mmap; kept = mmap.mmap(-1, 4096)",
+        "discards": "kept = open('/dev/null', 'w'), open('/dev/urandom', 'rb')",
+        "shares": "import os; kept = os.memfd_create('kept')",
+        "shares_by_name": "import os; kept = os.open('/dev/shm', os.O_TMPFILE | os.O_RDWR)",
         "closes": "import socket; socket.socket().close()",
     }
     assert preloaded(modules) == (None, list(modules), [])
