@@ -24,10 +24,10 @@ from plugin_runtime.process_facts import peak_memory_kb, threads
 from plugin_runtime.protocol import ENV_RUNTIME, STACKS_SIGNAL, Beat, ExitCode, Ready, Stop
 from plugin_runtime.task_protocol import ListThreads, Threads
 from plugin_runtime.template_channel import TemplateChannel
-from plugin_runtime.template_protocol import Fork, NotForked, TemplateSettings
+from plugin_runtime.template_protocol import TASK_PROGRAM, WORKER_PROGRAM, Fork, NotForked, TemplateSettings
 from plugin_runtime.wire import from_wire
 
-_PROGRAMS = {"worker": worker.main, "task": task.main}
+_PROGRAMS = {WORKER_PROGRAM: worker.main, TASK_PROGRAM: task.main}
 _EVENT_LOOP = "uvloop"
 """Imported by workers where there is one for their Python."""
 

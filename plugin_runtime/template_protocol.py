@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WORKER_PROGRAM = "worker"
+TASK_PROGRAM = "task"
+TEMPLATE_PROGRAM = "template"
+"""What bootstrap.py starts by name; a template forks the first two. bootstrap.py spells them out, since it runs before
+this can be imported."""
+
 UNSAFE = "TemplateUnsafe"
 """Type of the Failed of a template that an import has made unsafe to fork; ``location`` names the module."""
 
@@ -27,7 +33,7 @@ class Fork:
 
     child: str
     nonce: str
-    program: str  # "worker", "task"
+    program: str  # WORKER_PROGRAM or TASK_PROGRAM
     environment: dict[str, str]  # the whole of it
     stdout: str  # path of a FIFO
     stderr: str

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from plugin_runtime.protocol import ExitCode
+from plugin_runtime.template_protocol import TASK_PROGRAM, TEMPLATE_PROGRAM, WORKER_PROGRAM
 from tests import machine
 from tests.fakes.control_server import FakeSupervisor
 from tests.fakes.guests import BOOTSTRAP
@@ -29,7 +30,7 @@ def test_a_python_that_is_too_old_is_told_so_in_one_sentence(version):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("program", ["worker", "task", "template"])
+@pytest.mark.parametrize("program", [WORKER_PROGRAM, TASK_PROGRAM, TEMPLATE_PROGRAM])
 def test_a_missing_msgpack_is_a_failed_start(program):
     """Without it there is no control channel: stderr and the exit code have to tell."""
     result = run(sys._base_executable, program=program)
