@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugin_runtime.protocol import ENV_DATA_DIR, Cause, Failed, Kind, State
-from plugin_runtime.template_protocol import UNSAFE, Fork, Forked, NotForked, TemplateSettings
+from plugin_runtime.template_protocol import (
+    TASK_PROGRAM,
+    UNSAFE,
+    WORKER_PROGRAM,
+    Fork,
+    Forked,
+    NotForked,
+    TemplateSettings,
+)
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope, to_wire
 from supervisor.child import Child, Surroundings
@@ -26,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 FORK_TIMEOUT = 2.0
 """Seconds for the answer to Fork. It takes milliseconds; whoever waits is held up for as long as this."""
-PROGRAMS = {Kind.WORKER: "worker", Kind.TASK: "task", Kind.JOB: "task"}
+PROGRAMS = {Kind.WORKER: WORKER_PROGRAM, Kind.TASK: TASK_PROGRAM, Kind.JOB: TASK_PROGRAM}
 """What a child of each kind runs once it is forked."""
 PATIENCE = 15.0
 """Seconds that others wait for its imports; after that they are better off on their own."""

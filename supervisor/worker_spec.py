@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from plugin_runtime.protocol import ENV_DATA_DIR, ENV_RUNTIME, Description, Kind, WorkerSettings
+from plugin_runtime.template_protocol import TEMPLATE_PROGRAM
 from supervisor.config.policies import limits, timeouts
 from supervisor.environments.environment import Environment
 from supervisor.generations import Generation
@@ -14,8 +15,6 @@ from supervisor.spec import ChildSpec, LivenessPolicy, RestartPolicy, RestartWhe
 LIFESPAN_SHARE = 0.8
 """Of ``start_timeout``."""
 
-TEMPLATE_PROGRAM = "template"
-"""Argument of the bootstrap: the program to run instead of the worker."""
 TEMPLATE_STOP = 2.0
 """Seconds for a template to end; it has nothing to finish."""
 NO_NATIVE_THREADS = {"OPENBLAS_NUM_THREADS": "1"}

@@ -15,9 +15,6 @@ from supervisor.schedule.job_spec import JobSpec
 from supervisor.spec import ChildSpec, RestartPolicy, RestartWhen
 from supervisor.worker_spec import Build
 
-TASK_PROGRAM = "task"
-"""Argument of the bootstrap: the program to run instead of the worker."""
-
 
 @dataclass(frozen=True)
 class RunProcess:

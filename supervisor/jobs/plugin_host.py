@@ -1,8 +1,9 @@
 """A plugin as the host of its jobs: each run is a process of its environment that imports the generation's copy."""
 
 from plugin_runtime.task_protocol import TaskPurpose
+from plugin_runtime.template_protocol import TASK_PROGRAM
 from supervisor.child import Child
-from supervisor.jobs.host import TASK_PROGRAM, RunProcess, run_process, task_settings
+from supervisor.jobs.host import RunProcess, run_process, task_settings
 from supervisor.schedule.job_spec import JobSpec
 from supervisor.worker_spec import Build
 

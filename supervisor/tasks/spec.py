@@ -6,10 +6,11 @@ from typing import Any
 
 from plugin_runtime.protocol import Kind
 from plugin_runtime.task_protocol import TaskPurpose, TaskSettings
+from plugin_runtime.template_protocol import TASK_PROGRAM
 from supervisor.config.configuration import Configuration
 from supervisor.config.policies import limits, liveness_policy, task_restart_policy, timeouts
 from supervisor.jobs import host
-from supervisor.jobs.host import TASK_PROGRAM, RunProcess, task_settings
+from supervisor.jobs.host import RunProcess, task_settings
 from supervisor.schedule.job_spec import JobSpec
 from supervisor.spec import ChildSpec, RestartPolicy, RestartWhen
 from supervisor.tasks.ground import Ground
