@@ -95,8 +95,8 @@ def instance_view(child: Child, sample: Sample | None) -> InstanceView:
     )
 
 
-def plugin_view(plugin: Shown, latest: Callable[[str], Sample | None]) -> PluginView:
-    """As the admin interface shows it. ``latest``: the last sample of a child."""
+def plugin_view(plugin: Shown, latest: Callable[[Child], Sample | None]) -> PluginView:
+    """As the admin interface shows it. ``latest``: the last sample of a child's process."""
     manifest = plugin.prepared.build.manifest if plugin.prepared else None
     found = plugin.prepared.description if plugin.prepared else None
     return PluginView(
@@ -111,7 +111,7 @@ def plugin_view(plugin: Shown, latest: Callable[[str], Sample | None]) -> Plugin
         state=plugin.state.value,
         generation=plugin.prepared.build.generation.hash if plugin.prepared else "",
         wanted=plugin.wanted,
-        instances=[instance_view(child, latest(child.spec.id)) for child in plugin.instances],
+        instances=[instance_view(child, latest(child)) for child in plugin.instances],
         last_exit=plugin.last_exit,
         error=plugin.error,
     )

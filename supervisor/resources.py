@@ -50,13 +50,14 @@ class Resources:
         """Its process is gone; what it used says nothing of the next one."""
         self._latest.pop(child, None)
 
-    def latest(self, child: str) -> Sample | None:
-        return self._latest.get(child)
+    def latest(self, child: Child) -> Sample | None:
+        """None where it is of another process than the one that the child has."""
+        return self._latest.get(child.spec.id) if self._measured.get(child.spec.id) == child.pid else None
 
     def views(self) -> list[ResourceView]:
         """What is known of every child and of ourselves, as of the last pass."""
         ours = _view(OURSELVES, Kind.SUPERVISOR, OURSELVES, os.getpid(), self._latest.get(OURSELVES))
-        return [ours, *(_view_of(child, self._sample_of(child)) for child in self._tree.children)]
+        return [ours, *(_view_of(child, self.latest(child)) for child in self._tree.children)]
 
     def _early_pass(self) -> None:
         self._soon = None
@@ -81,14 +82,10 @@ class Resources:
         """One that is being replaced has its successor's name, and a sample of its own it has not."""
         if child.pid is None:
             return None
-        sample = self._sample_of(child)
+        sample = self.latest(child)
         if sample is None:
             return self._sampler.memory_of(child.pid)
         return sample.memory_mb if sample.uss_mb is None else sample.uss_mb
-
-    def _sample_of(self, child: Child) -> Sample | None:
-        """The latest one, if it is of the process that the child has."""
-        return self._latest.get(child.spec.id) if self._measured.get(child.spec.id) == child.pid else None
 
 
 def _has_memory_limit(limits: Limits) -> bool:

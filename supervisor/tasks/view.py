@@ -34,11 +34,11 @@ class Shown(Protocol):
     def error(self) -> PluginError | None: ...
 
 
-def task_view(task: Shown, latest: Callable[[str], Sample | None]) -> TaskView:
-    """As the admin interface shows it. ``latest``: the last sample of a child."""
+def task_view(task: Shown, latest: Callable[[Child], Sample | None]) -> TaskView:
+    """As the admin interface shows it. ``latest``: the last sample of a child's process."""
     facts = _facts(task)
     child = task.service
-    sample = latest(child.spec.id) if child is not None and child.pid else None
+    sample = latest(child) if child is not None and child.pid else None
     return TaskView(
         id=task.row.id if task.row else "",
         name=task.name,

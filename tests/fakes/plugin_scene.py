@@ -108,7 +108,11 @@ class PluginScene:
             claims=Claims(),
             gateways=self.gateways,
             repository=self.repository,
-            resources=SimpleNamespace(sample_soon=lambda: None, latest=self.latest.get, forget=lambda _child: None),
+            resources=SimpleNamespace(
+                sample_soon=lambda: None,
+                latest=lambda child: self.latest.get(child.spec.id),
+                forget=lambda _child: None,
+            ),
             jobs=FakeJobBook(),
             recorded=self.exits.append,
             changed=lambda: None,

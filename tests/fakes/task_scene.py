@@ -184,7 +184,11 @@ class TaskScene:
             base=SimpleNamespace(provide=lambda _build: None),
             jobs=self.jobs,
             repository=self.repository,
-            resources=SimpleNamespace(sample_soon=lambda: None, latest=self.latest.get, forget=lambda _child: None),
+            resources=SimpleNamespace(
+                sample_soon=lambda: None,
+                latest=lambda child: self.latest.get(child.spec.id),
+                forget=lambda _child: None,
+            ),
             recorded=self.exits.append,
             changed=lambda: None,
         )

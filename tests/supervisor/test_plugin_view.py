@@ -93,9 +93,7 @@ def test_a_plugin_can_be_shown_before_anything_is_known_of_it():
 def test_what_its_code_says_goes_before_what_its_manifest_says(tmp_path):
     """And each field for itself."""
     prepared = Prepared(build_of(tmp_path), Description(title="Hello", author="Ada", tags=["a"], trigger=2))
-    view = plugin_view(
-        shown(prepared=prepared, instances=[child()], state=PluginState.RUNNING), {"hello.1": SAMPLE}.get
-    )
+    view = plugin_view(shown(prepared=prepared, instances=[child()], state=PluginState.RUNNING), lambda _: SAMPLE)
     assert (view.title, view.version, view.author, view.tags, view.trigger) == ("Hello", "", "Ada", ["a"], 2)
     assert (view.generation, view.instances[0].memory_mb, view.state) == ("abcdef", 33.33, "running")
 

@@ -60,7 +60,7 @@ def test_memory_is_what_psutil_says(run):
         await until(lambda: child.state is State.RUNNING, "it runs")
         resources.sample_soon()
         resources.sample_soon()
-        await until(lambda: resources.latest("guest.1"), "it was measured")
+        await until(lambda: resources.latest(child), "it was measured")
         views = {view.id: view for view in resources.views()}
         measured = psutil.Process(child.pid).memory_info().rss / 2**20
         assert views["guest.1"].memory_mb == pytest.approx(measured, rel=0.1)
@@ -131,8 +131,9 @@ def test_a_process_is_not_shown_with_the_sample_of_another(run):
         successor.post(StartRequested("test"))
         await until(lambda: successor.state is State.RUNNING, "the successor runs")
         resources.sample_soon()
-        await until(lambda: resources.latest("guest.1"), "they were looked at")
+        await until(lambda: resources.latest(successor), "they were looked at")
         sampled = {view.pid: view.sampled is not None for view in resources.views() if view.id == "guest.1"}
+        assert resources.latest(former) is None
         assert sampled == {former.pid: False, successor.pid: True}
 
     run(scenario)
