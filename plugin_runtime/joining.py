@@ -6,6 +6,7 @@ import faulthandler
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Timer
 from typing import TypeVar
 
@@ -66,9 +67,13 @@ def report_failure(failed: Failed, channel: ControlChannel) -> ExitCode:
 
 
 def tell_imports(channel: ControlChannel) -> None:
-    """Say what this process had to import itself, for those that follow it."""
-    if modules := modules_imported_since():
-        channel.send(Imported(modules))
+    """Say what this process had to import itself, for those that follow it; raise nothing: it is well without."""
+    try:
+        if modules := modules_imported_since():
+            channel.send(Imported(modules))
+    except Exception as error:  # noqa: BLE001 - boundary: foreign code may have put anything into sys.modules
+        with suppress(Exception):  # or have closed stderr
+            sys.stderr.write(f"Cannot tell what was imported, the next process starts slower: {error!r}\n")
 
 
 def refuse(error: Exception) -> ExitCode:

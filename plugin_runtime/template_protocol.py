@@ -16,6 +16,10 @@ this can be imported."""
 
 UNSAFE = "TemplateUnsafe"
 """Type of the Failed of a template that an import has made unsafe to fork; ``location`` names the module."""
+MOST_MODULES = 4096
+"""Modules in one message; with names of the longest kind it still fits into a frame."""
+LONGEST_NAME = 200
+"""Characters of a module's dotted name."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class NotForked:
 class Imported:
     """What a ready process has imported of Python and its environment, and its template had not, in that order.
 
-    The next template imports it, so that the next process finds it there.
+    The next template imports it, so that the next process finds it there. At most MOST_MODULES, each a dotted name of
+    identifiers with at most LONGEST_NAME characters.
     """
 
     modules: list[str]

@@ -1,16 +1,20 @@
 """Which modules a template may import before any plugin."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from plugin_runtime.imported import installed
+from plugin_runtime import imported
+from plugin_runtime.imported import installed, modules_imported_since
+from plugin_runtime.template_protocol import LONGEST_NAME, MOST_MODULES, Imported
+from plugin_runtime.wire import encode
 
 STANDARD_LIBRARY = Path(os.__file__).parent
 SITE = "/env/lib/python3.11/site-packages"
@@ -58,6 +62,83 @@ def test_the_order_is_kept():
     """A template imports as the first process did: some packages do not bear another order."""
     names = ["zoo.late", "zoo", "apple"]
     assert installed({name: module(name, f"{SITE}/{name}.py") for name in names}) == names
+
+
+class Modules(dict):
+    """In the place of sys.modules, with another thread that imports while they are listed."""
+
+    disturbances = 0
+
+    def __reversed__(self):
+        if self.disturbances:
+            self.disturbances -= 1
+            raise RuntimeError("dictionary changed size during iteration")
+        return super().__reversed__()
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """What the process has imported, after the template's last."""
+    made = Modules()
+    monkeypatch.setattr(imported, "sys", SimpleNamespace(modules=made))
+    monkeypatch.setattr(imported, "_last_preloaded", "")
+    return made
+
+
+def test_threads_that_import_meanwhile_do_no_harm(modules):
+    """A healthy process must not die of having been asked what it has imported."""
+    modules["zoo"] = module("zoo", f"{SITE}/zoo.py")
+    modules.disturbances = 3
+    assert modules_imported_since() == ["zoo"]
+    modules.disturbances = 1_000_000
+    with pytest.raises(RuntimeError, match="cannot list the imported modules: other threads go on importing"):
+        modules_imported_since()
+
+
+def test_a_module_that_is_taken_out_meanwhile_is_passed_over(modules, monkeypatch):
+    """Some packages remove themselves, or parts of them, when their import fails."""
+    modules["zoo"] = module("zoo", f"{SITE}/zoo.py")
+    monkeypatch.setattr(imported, "_names_since", lambda: ["gone", "zoo"])
+    assert modules_imported_since() == ["zoo"]
+
+
+def test_a_lazy_module_is_not_imported_by_being_looked_at(tmp_path):
+    """importlib's LazyLoader imports at the first attribute that anybody wants of a module."""
+    file = tmp_path / "site-packages" / "lazy.py"
+    file.parent.mkdir()
+    file.write_text("raise AssertionError('it was imported')")
+    spec = importlib.util.spec_from_file_location("lazy", file)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    lazy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lazy)
+    assert installed({"lazy": lazy}) == ["lazy"]
+
+
+class Treacherous:
+    """An object that stands for a module and answers every question with an error."""
+
+    def __getattribute__(self, name):
+        raise KeyError(name)
+
+
+def test_whatever_stands_for_a_module_is_not_asked():
+    """Its answer is code of somebody's, and may be an error of any type."""
+    assert installed({"treacherous": Treacherous()}) == []
+
+
+@pytest.mark.parametrize("name", ["a" * (LONGEST_NAME + 1), "", "zoo.", "not there", "zoo-keeper", "4th", "half\ud800"])
+def test_a_name_that_no_import_statement_could_have_does_not_count(name):
+    """The supervisor stores these names, and shows them."""
+    assert installed({name: module(name, f"{SITE}/zoo.py")}) == []
+
+
+def test_as_many_modules_are_told_as_fit_into_a_frame(modules):
+    """The first ones: the others are imported after them, and perhaps by them."""
+    names = [f"\U0001d4d0{number:_>{LONGEST_NAME - 2}}a" for number in range(MOST_MODULES + 1)]
+    modules.update({name: module(name, f"{SITE}/{name}.py") for name in names})
+    told = modules_imported_since()
+    assert told == names[:-1]
+    assert encode(Imported(["\U0001d4d0" * LONGEST_NAME] * MOST_MODULES))
 
 
 PROGRAM = """
