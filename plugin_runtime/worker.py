@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -27,6 +28,8 @@ from plugin_runtime.protocol import (
 )
 from plugin_runtime.schema import make_schema
 
+IMPORTS_INTERVAL = 30.0
+"""Seconds between two looks at what was imported."""
 TERM_DRAIN = 30.0
 """Seconds for requests in flight after a SIGTERM that nobody announced: the default of ``stop_timeout``."""
 LOST_DRAIN = 3.0
@@ -54,6 +57,7 @@ class Worker:
         self._stop_request: Optional[_StopRequest] = None
         self._stop_asked = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._newest_told = ""
 
     async def run(self) -> ExitCode:
         """Serve until asked to stop.
@@ -123,7 +127,15 @@ class Worker:
         self._channel.send(Ready(served.framework, served.path_mode, schema_hash), standing=True)
         if schema:
             self._channel.send(schema, standing=True)
-        tell_imports(self._channel)
+        self._tell_imports()
+
+    def _tell_imports(self) -> None:
+        """Now and, where there is more, later: the first requests import, too."""
+        newest = next(reversed(sys.modules))
+        if newest != self._newest_told:
+            self._newest_told = newest
+            tell_imports(self._channel)
+        asyncio.get_running_loop().call_later(IMPORTS_INTERVAL, self._tell_imports)
 
     # --- what the control channel and signals say ---
 

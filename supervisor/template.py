@@ -9,6 +9,8 @@ from typing import Any
 
 from plugin_runtime.protocol import ENV_DATA_DIR, Cause, Failed, Kind, State
 from plugin_runtime.template_protocol import (
+    LONGEST_NAME,
+    MOST_MODULES,
     TASK_PROGRAM,
     UNSAFE,
     WORKER_PROGRAM,
@@ -42,9 +44,6 @@ QUIET = 1.0
 """Seconds without anything new to learn until it is renewed: many may have imported something at the same time."""
 MOST_RENEWALS = 3
 """What is learned after so many is for the next start: imports that are new each time must not renew it for ever."""
-MOST_MODULES = 4096
-LONGEST_NAME = 200
-"""Characters. With these a list fits into a message; real ones have about a thousand modules."""
 MOST_UNSAFE = 5
 """Modules that are left to the forked processes; an environment with more of them is not made for forking."""
 PATCHING = frozenset({"gevent", "eventlet"})

@@ -1,9 +1,11 @@
 """A worker as the supervisor sees it: real processes, a real control socket, a real link."""
 
+import asyncio
 import signal
 import sys
 import threading
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
+from plugin_runtime import worker
 from plugin_runtime.protocol import (
     STACKS_SIGNAL,
     Beat,
@@ -21,6 +24,7 @@ from plugin_runtime.protocol import (
     Progress,
     Ready,
     Schema,
+    WorkerSettings,
 )
 from tests.fakes.control_server import FakeSupervisor, eventually
 from tests.fakes.guests import MINIMAL_RUN, Guest, link_get, make_plugin, outcome
@@ -328,3 +332,21 @@ print(found)
         supervisor.wait_for(Ready)
         supervisor.stop_guest()
         assert outcome(process)[1] == "{'plugin_runtime'}\n"
+
+
+def test_what_requests_import_is_told_once_it_is_there(monkeypatch):
+    """The next worker shall find it in its template; while nothing is new nothing is said."""
+    told = []
+    monkeypatch.setattr(worker, "IMPORTS_INTERVAL", 0.01)
+    monkeypatch.setattr(worker, "tell_imports", lambda channel: told.append((channel, next(reversed(sys.modules)))))
+    settings = WorkerSettings("hello", "app", "main:app", "", "", "")
+
+    async def scenario():
+        worker.Worker(settings, "channel")._tell_imports()
+        monkeypatch.setitem(sys.modules, "imported_by_a_request", types.ModuleType("imported_by_a_request"))
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+    assert told[-1] == ("channel", "imported_by_a_request")
+    assert len(told) == len({newest for _, newest in told}) > 1
