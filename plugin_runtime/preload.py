@@ -82,7 +82,7 @@ def _unsafe(module: str, left: str) -> Failed:
         Phase.IMPORT.value,
         UNSAFE,
         f"cannot fork from this template: the import of {module!r} leaves {left} behind",
-        hint="nothing, if starting without a template is fast enough: template = false says so for good",
+        hint="nothing: what is forked imports it itself; template = false does without a template",
         location=module,
         permanent=True,
     )
