@@ -133,6 +133,9 @@ def test_one_that_is_stopped_during_its_fork_gives_the_place_back(run, monkeypat
             owner, interpreter, child = "slow", sys.executable, "slow.template"
             is_coming, is_ready = False, True
 
+            def suits(self, spec):
+                return True
+
             async def fork(self, birth, folder):
                 forking.set()
                 await forked.wait()
