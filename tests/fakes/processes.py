@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -84,17 +84,28 @@ def nothing_left_behind() -> Iterator[None]:
     try:
         yield
         gc.collect()
-        wait_until(lambda: _children() <= children, "all processes are gone")
+        wait_until(lambda: not _more_than(children), "all processes are gone")
         wait_until(lambda: _descriptors() <= descriptors, "all descriptors are closed")
     finally:
-        for pid in _children() - children:
-            psutil.Process(pid).kill()
-            os.waitpid(pid, 0)
+        for process in _more_than(children):
+            with suppress(psutil.NoSuchProcess, ChildProcessError):
+                process.kill()
+                os.waitpid(process.pid, 0)
         ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
 def _children() -> set[int]:
     return {process.pid for process in psutil.Process().children(recursive=True)}
+
+
+def _more_than(before: set[int]) -> list[psutil.Process]:
+    """Those that came since, but for what others forked that were there: a database server of other tests does that."""
+    more = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if process.pid not in before and before.isdisjoint(parent.pid for parent in process.parents()):
+                more.append(process)
+    return more
 
 
 def _descriptors() -> set[str]:
