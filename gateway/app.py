@@ -20,6 +20,7 @@ from gateway.deaths import Deaths
 from gateway.dispatch import Dispatcher
 from gateway.door import Door
 from gateway.errors import HandshakeRefusedError
+from gateway.handover import Handover
 from gateway.headers import Sifter
 from gateway.identity import Tokens
 from gateway.parking import Parking
@@ -45,7 +46,7 @@ class Gateway:
     """One gateway process. Owns its parts and the order in which they start and end."""
 
     def __init__(self, address: ControlAddress) -> None:
-        self._name = address.child
+        self._address = address
         self._channel = ControlChannel(address, received=self._received, joined=self._joined, load=self._load)
         self._tokens = Tokens()
         self._catalogue = Catalogue()
@@ -55,6 +56,7 @@ class Gateway:
         self._ready = False
         self._draining = False
         self._exit_code = ExitCode.OK
+        self._handover: asyncio.Task[None] | None = None
         self._upstreams: Upstreams
         self._dispatcher: Dispatcher
         self._server: Server
@@ -77,9 +79,11 @@ class Gateway:
             asyncio.create_task(self._announce(), name="ready"),
         ]
         try:
-            await self._serve(settings.listen_fd)
+            await self._serve(settings)
         finally:
             await self._upstreams.close()
+            if self._handover is not None:
+                tasks.append(self._handover)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -87,7 +91,7 @@ class Gateway:
 
     def _build(self, settings: protocol.GatewaySettings, options: GatewayOptions) -> None:
         parking = Parking(options.parking)
-        self._upstreams = Upstreams(self._name, parking, self._deaths, send=self._channel.send)
+        self._upstreams = Upstreams(self._address.child, parking, self._deaths, send=self._channel.send)
         self._dispatcher = Dispatcher(parking, self._deaths, max_body=options.max_body)
         backend = Backend(
             self._channel.call,
@@ -116,12 +120,15 @@ class Gateway:
         await self._channel.close()
         return ExitCode.INVALID
 
-    async def _serve(self, listen_fd: int) -> None:
+    async def _serve(self, settings: protocol.GatewaySettings) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_SNAPSHOT_WAIT):
                 await self._upstreams.routed.wait()
-        with socket.socket(fileno=listen_fd) as listener:
+        with socket.socket(fileno=settings.listen_fd) as listener:
             listener.set_inheritable(False)
+            if settings.door_path and not self._draining:
+                handover = Handover(settings.door_path, self._address.nonce, [listener])
+                self._handover = asyncio.create_task(handover.serve(), name="handover")
             await self._server.serve(sockets=[listener])
 
     # --- starting and ending --------------------------------------------------------------------------------
@@ -145,6 +152,8 @@ class Gateway:
         else:
             logger.info("Stopping: requests in flight have %g s", drain)
         self._draining = True
+        if self._handover is not None:
+            self._handover.cancel()
         self._server.drain(drain)
 
     async def _follow_supervisor(self, adopt_grace: float) -> None:

@@ -277,6 +277,7 @@ class GatewaySettings:
     options: dict[str, Any]
     adopt_grace: float = 10.0
     version: str = ""
+    door_path: str = ""  # where it hands the listening socket to another supervisor; "": nowhere
 
 
 # --- control channel: supervisor and gateway ----------------------------------------------------------------

@@ -26,7 +26,7 @@ from supervisor.environments.runtime import Runtime
 from supervisor.errors import StoreError
 from supervisor.folder_lock import FolderLock
 from supervisor.folder_watch import FolderWatch
-from supervisor.gateway_spec import gateway_settings, gateway_spec
+from supervisor.gateway_spec import gateway_spec
 from supervisor.gateways import Gateways
 from supervisor.generations import Generations
 from supervisor.interpreters import Interpreters
@@ -156,12 +156,7 @@ class Supervisor:
         self._stop_requested = asyncio.Event()
         self._draining = False
         self._refresh: asyncio.Handle | None = None
-        self._gateways = Gateways(
-            lambda: gateway_settings(self._configuration, self._door, self._url),
-            self._operations.perform,
-            self._changed,
-            self._record_exit,
-        )
+        self._gateways = Gateways(folder, self._operations.perform, self._changed, self._record_exit)
         self._tree = Tree(self._clock)
         self._store: Store
         self._jobs: TaskManager
@@ -330,7 +325,7 @@ class Supervisor:
 
     def _start_gateways(self) -> None:
         numbers = range(1, self._configuration.gateway.processes + 1)
-        specs = [gateway_spec(self._configuration, number, self._door) for number in numbers]
+        specs = [gateway_spec(self._configuration, number, self._door, self._url) for number in numbers]
         self._gateways.start(specs, self._tree, self._around)
 
     def _is_settled(self) -> bool:

@@ -1,15 +1,25 @@
-"""The listening socket: bound here, inherited by gateways, so that replacing one of them refuses no connection."""
+"""The listening socket: bound here, inherited by gateways, so that replacing one of them refuses no connection.
+
+A supervisor that takes over from a dead one does not bind it anew but asks one of the gateways for it.
+"""
 
 import asyncio
 import ipaddress
+import os
 import socket
 import time
+from contextlib import suppress
+from errno import ECONNREFUSED
+from pathlib import Path
 
 from supervisor.config.configuration import Configuration
 from supervisor.errors import ConfigurationError
 
 BACKLOG = 4096
 """Connections that wait while all gateways are busy or being replaced; the kernel caps it at net.core.somaxconn."""
+
+MOST_DESCRIPTORS = 16
+"""That one message of a gateway may bring; it has one."""
 
 RETRY_INTERVAL = 0.05
 """Seconds between two tries to bind; the kernel tells nobody that a port has become free."""
@@ -51,6 +61,41 @@ async def wait_for_door(configuration: Configuration, patience: float) -> socket
         await asyncio.sleep(RETRY_INTERVAL)
 
 
+def ask_for_door(path: Path, nonce: str, timeout: float) -> socket.socket:
+    """Get the listening socket from the gateway that hands it over at ``path`` and was started with ``nonce``.
+
+    Blocks for at most ``timeout`` seconds. The gateway goes on accepting; the socket returned is the caller's to close.
+
+    Raises:
+        OSError: there is no gateway, it does not know us, it took too long, or what it sent is no listening socket.
+    """
+    deadline = time.monotonic() + timeout
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gateway:
+        gateway.settimeout(timeout)
+        gateway.connect(str(path))
+        gateway.sendall(f"{nonce}\n".encode("ascii"))
+        gateway.settimeout(max(0.001, deadline - time.monotonic()))
+        _, descriptors, _, _ = socket.recv_fds(gateway, 64, MOST_DESCRIPTORS)
+    return _listening_socket(path, descriptors)
+
+
+def is_as_configured(door: socket.socket, configuration: Configuration) -> bool:
+    """Whether ``door`` listens on ``gateway.host`` and ``gateway.port``; port 0 asks for any.
+
+    Blocks for the resolver where the host is a name; one that does not resolve is no match.
+    """
+    host, port = configuration.gateway.host, configuration.gateway.port
+    address, bound = door.getsockname()[:2]
+    if port not in {0, bound}:
+        return False
+    try:
+        family = _family(host, port)
+        wanted = {entry[4][0] for entry in socket.getaddrinfo(host, port, family, type=socket.SOCK_STREAM)}
+    except OSError:
+        return False
+    return door.family == family and address in wanted
+
+
 def url_of(door: socket.socket, *, tls: bool) -> str:
     """How to reach it from this machine."""
     host, port = door.getsockname()[:2]
@@ -63,3 +108,24 @@ def url_of(door: socket.socket, *, tls: bool) -> str:
 
 def _family(host: str, port: int) -> socket.AddressFamily:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+
+
+def _listening_socket(path: Path, descriptors: list[int]) -> socket.socket:
+    """The one socket that these descriptors are; the other ones are closed.
+
+    Raises:
+        OSError: there is not exactly one, or it does not listen.
+    """
+    received = []
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)  # recv_fds passes no flags on; children get it by pass_fds only
+        try:
+            received.append(socket.socket(fileno=descriptor))
+        except OSError:  # no socket at all
+            with suppress(OSError):
+                os.close(descriptor)
+    if len(received) == len(descriptors) == 1 and received[0].getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return received[0]
+    for door in received:
+        door.close()
+    raise ConnectionRefusedError(ECONNREFUSED, f"the gateway at {path} did not hand over a listening socket")

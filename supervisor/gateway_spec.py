@@ -15,8 +15,8 @@ from supervisor.spawn import clean_environment
 from supervisor.spec import ChildSpec
 
 
-def gateway_spec(configuration: Configuration, number: int, door: socket.socket) -> ChildSpec:
-    """Gateway ``number``, from 1; it inherits ``door``."""
+def gateway_spec(configuration: Configuration, number: int, door: socket.socket, url: str) -> ChildSpec:
+    """Gateway ``number``, from 1; it inherits ``door``, which is reached at ``url``."""
     return ChildSpec(
         id=f"{Kind.GATEWAY.value}.{number}",
         name=Kind.GATEWAY.value,
@@ -24,14 +24,15 @@ def gateway_spec(configuration: Configuration, number: int, door: socket.socket)
         command=(sys.executable, "-I", "-u", "-X", "utf8", "-m", "gateway"),
         working_directory=configuration.folder,
         environment=clean_environment(os.environ),
+        settings=_settings(configuration, door, url),
         pass_fds=(door.fileno(),),
         restart=restart_policy(configuration.supervisor.restart),
         liveness=liveness_policy(configuration.supervisor.heartbeat),
     )
 
 
-def gateway_settings(configuration: Configuration, door: socket.socket, url: str) -> Mapping[str, Any]:
-    """The wire form of its GatewaySettings; ``url``: where ``door`` is reached."""
+def _settings(configuration: Configuration, door: socket.socket, url: str) -> Mapping[str, Any]:
+    """The wire form of its GatewaySettings; where it hands the door over is each process's own."""
     options = configuration.gateway.model_dump(mode="json")
     paths = {"ssl_certfile": configuration.ssl_certfile, "ssl_keyfile": configuration.ssl_keyfile}
     options.update({key: str(path) for key, path in paths.items() if path is not None})

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from plugin_runtime.protocol import (
@@ -31,6 +32,7 @@ from supervisor.child_events import StartRequested
 from supervisor.incarnation import Incarnation
 from supervisor.operations import encode_answer
 from supervisor.spec import ChildSpec
+from supervisor.state_folder import StateFolder
 from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)
@@ -60,20 +62,22 @@ class Gateways:
 
     def __init__(
         self,
-        settings: Callable[[], Mapping[str, Any]],
+        folder: StateFolder,
         perform: Perform,
         changed: Callable[[], None],
         recorded: Callable[[ExitView], None],
         ack_timeout: float = ACK_TIMEOUT,
     ) -> None:
         """``changed``: called when a gateway's state is another one; ``recorded``: takes their exit records."""
-        self._settings = settings
+        self._folder = folder
         self._perform = perform
         self._changed = changed
         self._recorded = recorded
         self._ack_timeout = ack_timeout
         self._published = Published()
         self._acknowledged: dict[Child, int] = {}
+        self._doors: dict[Child, Path] = {}
+        """Where each hands the listening socket over."""
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         self._flush: asyncio.Handle | None = None
         self._calls: set[asyncio.Task[None]] = set()
@@ -143,7 +147,8 @@ class Gateways:
     # --- ChildOwner ---
 
     def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
-        return self._settings()
+        path = self._doors[child] = self._folder.door_socket(token)
+        return {**child.spec.settings, "door_path": str(path)}
 
     def connected(self, child: Child) -> None:
         self._acknowledged[child] = 0
@@ -180,6 +185,9 @@ class Gateways:
         return False
 
     def exited(self, child: Child, record: ExitView) -> None:
+        path = self._doors.pop(child, None)
+        if path is not None:
+            path.unlink(missing_ok=True)
         self._recorded(record)
 
     # --- inside ---

@@ -90,6 +90,10 @@ class StateFolder:
         """Unix socket paths end at 107 bytes: named by a short token, whatever the plugin is called."""
         return self.run / f"{token}.link"
 
+    def door_socket(self, token: str) -> Path:
+        """Where a gateway hands the listening socket over."""
+        return self.run / f"{token}.door"
+
     def longest_socket(self) -> Path:
         """As long as the path of any socket in here."""
         return self.link_socket("x" * 2 * TOKEN_BYTES)

@@ -33,7 +33,7 @@ SUPERVISOR_ADAPTERS = [
     "Builder", "CommandServer", "ControlServer", "FolderLock", "Generations", "Installer", "Interpreters", "LogFiles",
     "LogWriter", "PackageIndex", "Programs", "Reaper", "Runtime", "Sampler", "Store.open",
 ]  # fmt: skip
-GATEWAY_ADAPTERS = ["ControlChannel", "Dispatcher", "Door", "Parking", "Upstreams", "create_server"]
+GATEWAY_ADAPTERS = ["ControlChannel", "Dispatcher", "Door", "Handover", "Parking", "Upstreams", "create_server"]
 
 IMPURE = {
     "asyncio", "datetime", "logging", "os", "random", "secrets", "select", "shutil", "socket", "subprocess", "sys",

@@ -9,7 +9,7 @@ class FakeGatewayChild:
     """Stands for a Child; give it to Gateways by ``connected``."""
 
     def __init__(self, number: int = 1):
-        self.spec = SimpleNamespace(id=f"gateway.{number}")
+        self.spec = SimpleNamespace(id=f"gateway.{number}", settings={"url": "x"})
         self.incarnation = object()
         self.sent = []
         self.answers = []

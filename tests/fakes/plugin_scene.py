@@ -96,7 +96,7 @@ class PluginScene:
         (root / "config.json").write_text('{"supervisor": {"restart": {"delay": 0.05, "limit": 3}, "adopt_grace": 3}}')
         self.preparation = ScriptedPreparation()
         self.repository = FakeRepository()
-        self.gateways = Gateways(dict, None, lambda: None, lambda _: None)
+        self.gateways = Gateways(None, None, lambda: None, lambda _: None)
         self.exits = []
         self.latest = {}
         self.services = PluginServices(

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,7 +50,10 @@ class Hall:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.set_inheritable(True)
         self.port = self.listener.getsockname()[1]
-        settings = GatewaySettings(self.listener.fileno(), f"http://127.0.0.1:{self.port}", options, grace, "1.0")
+        self.door = folder / "gateway.door"
+        settings = GatewaySettings(
+            self.listener.fileno(), f"http://127.0.0.1:{self.port}", options, grace, "1.0", str(self.door)
+        )
         self.supervisor = ControlInLoop(folder / "control.sock", settings)
         self.workers = []
         self.clients = []
@@ -250,6 +254,60 @@ def test_a_worker_that_dies_costs_its_callers_no_error(tmp_path):
         await asyncio.Event().wait()
 
     run(tmp_path, scenario, app=hangs)
+
+
+def descriptors(process):
+    return len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+
+
+async def ask_at(door, words):
+    """Say this where a gateway hands its door over; return all that it answers, and the descriptors with it."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.setblocking(False)
+        await loop.sock_connect(caller, str(door))
+        await loop.sock_sendall(caller, words)
+        caller.settimeout(START)
+        answer, descriptors, _, _ = await asyncio.to_thread(socket.recv_fds, caller, 64, 16)
+        return answer, [socket.socket(fileno=descriptor) for descriptor in descriptors]
+
+
+def test_the_listening_socket_is_handed_to_whoever_knows_the_nonce(tmp_path):
+    """A supervisor that takes over goes on with it while the gateway serves on; nobody else gets it."""
+
+    async def scenario(hall):
+        await hall.ready()
+        before = descriptors(hall.process)
+        answer, (door,) = await ask_at(hall.door, b"nonce\n")
+        with door:
+            assert (answer, door.getsockname()[1]) == (b"door\n", hall.port)
+        assert await ask_at(hall.door, b"nonse\n") == (b"", [])
+        assert (await (await hall.client()).ask("/hello")).body == b"hello"
+        hall.clients.pop().close()
+        await until(lambda: descriptors(hall.process) <= before, "no descriptor is left of it")
+
+    run(tmp_path, scenario)
+
+
+def test_a_gateway_that_drains_hands_nothing_over(tmp_path):
+    """It closes the socket; whoever took it from there would have the door of a dead house."""
+    begun = asyncio.Event()
+
+    async def endless(scope, receive, send):
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def scenario(hall):
+        await hall.ready()
+        (await hall.client()).write("/hello")
+        await begun.wait()
+        assert hall.door.stat().st_mode & 0o777 == 0o600
+        hall.supervisor.send(Stop("shutdown", 1.0))
+        await until(lambda: not hall.door.exists(), "it is closed")
+        assert hall.process.returncode is None
+        assert await hall.ended() == ExitCode.OK
+
+    run(tmp_path, scenario, app=endless)
 
 
 def test_before_the_first_routing_table_health_is_down_and_ready_is_not_said(tmp_path):

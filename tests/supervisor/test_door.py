@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from supervisor.config.source import load
-from supervisor.door import bind_door, url_of, wait_for_door
+from supervisor.door import ask_for_door, bind_door, is_as_configured, url_of, wait_for_door
 from supervisor.errors import ConfigurationError
 from tests.fakes.waiting import DEADLINE, settle
 
@@ -94,3 +98,122 @@ def test_it_is_not_waited_for_without_end(configured):
             await wait_for_door(configured(port=held.getsockname()[1]), 0.01)
 
     asyncio.run(main())
+
+
+# --- asked for at a gateway ---------------------------------------------------------------------------------
+
+
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextmanager
+def gateway_that(answers, path):
+    """Takes one connection, reads the nonce that ``said`` then holds, and answers with a function of the connection."""
+    said = []
+
+    def serve():
+        caller, _ = listener.accept()
+        with caller:
+            caller.settimeout(DEADLINE)
+            said.append(caller.recv(64))
+            answers(caller)
+
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(1) as pool:
+        listener.settimeout(DEADLINE)
+        listener.bind(str(path))
+        listener.listen()
+        serving = pool.submit(serve)
+        yield said
+        serving.result()
+
+
+def test_the_door_comes_from_a_gateway_as_it_is(configured, tmp_path):
+    """Same socket: the same port, and clients that wait in its backlog are not lost. No child inherits it by chance."""
+    path = tmp_path / "d"
+    with bind_door(configured(port=0)) as lent, socket.create_connection(lent.getsockname()[:2]) as client:
+
+        def lend(caller):
+            socket.send_fds(caller, [b"door\n"], [lent.fileno()])
+
+        with gateway_that(lend, path) as said, ask_for_door(path, "nonce", DEADLINE) as door:
+            assert door.getsockname() == lent.getsockname()
+            assert not door.get_inheritable()
+            accepted, address = door.accept()
+            accepted.close()
+            assert address == client.getsockname()
+    assert said == [b"nonce\n"]
+
+
+def not_a_socket(caller):
+    descriptor = os.open("/dev/null", os.O_RDONLY)
+    socket.send_fds(caller, [b"door\n"], [descriptor])
+    os.close(descriptor)
+
+
+def not_listening(caller):
+    with socket.socket() as idle:
+        socket.send_fds(caller, [b"door\n"], [idle.fileno()])
+
+
+def two_doors(caller):
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        socket.send_fds(caller, [b"door\n"], [one.fileno(), other.fileno()])
+
+
+def nothing(caller):
+    """As to somebody who does not know the nonce."""
+
+
+def no_descriptor(caller):
+    caller.sendall(b"door\n")
+
+
+@pytest.mark.parametrize("answers", [nothing, no_descriptor, not_a_socket, not_listening, two_doors])
+def test_what_is_no_door_is_an_error_and_nothing_is_kept_of_it(answers, tmp_path):
+    """Whoever asked tries the next gateway, or binds the address itself."""
+    before = descriptors()
+    with gateway_that(answers, tmp_path / "d"), pytest.raises(OSError, match="did not hand over a listening socket"):
+        ask_for_door(tmp_path / "d", "nonce", DEADLINE)
+    assert descriptors() == before
+
+
+def test_a_gateway_that_is_gone_or_says_nothing_is_not_waited_for(tmp_path):
+    """The first clients of the new supervisor wait already."""
+    with pytest.raises(FileNotFoundError):
+        ask_for_door(tmp_path / "none", "nonce", DEADLINE)
+    with socket.socket(socket.AF_UNIX) as stuck:
+        stuck.bind(str(tmp_path / "d"))
+        with pytest.raises(ConnectionRefusedError):
+            ask_for_door(tmp_path / "d", "nonce", DEADLINE)
+        stuck.listen()
+        with pytest.raises(TimeoutError):
+            ask_for_door(tmp_path / "d", "nonce", 0.01)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::", "localhost"])
+def test_a_door_is_as_configured_where_it_would_be_bound_the_same(configured, host):
+    """Then it is kept; any port will do for port 0, since clients know this one."""
+    with bind_door(configured(host=host, port=0)) as door:
+        port = door.getsockname()[1]
+        assert is_as_configured(door, configured(host=host, port=port))
+        assert is_as_configured(door, configured(host=host, port=0))
+        assert not is_as_configured(door, configured(host=host, port=port - 1))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.2", "::1", "::"])
+def test_a_door_on_another_address_is_not_as_configured(configured, host):
+    """To whom it is open is not for the supervisor before to say."""
+    with bind_door(configured(port=0)) as door:
+        assert not is_as_configured(door, configured(host=host, port=0))
+
+
+def test_a_host_that_does_not_resolve_is_no_match(configured, monkeypatch):
+    """Binding it says what is wrong."""
+
+    def fail(*arguments, **options):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    with bind_door(configured(port=0)) as door:
+        monkeypatch.setattr(socket, "getaddrinfo", fail)
+        assert not is_as_configured(door, configured(host="nowhere", port=0))

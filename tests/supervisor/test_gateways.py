@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from plugin_runtime.protocol import (
     UpstreamLost,
 )
 from supervisor.gateways import Gateways
+from supervisor.state_folder import StateFolder
 from tests.fakes.gateway_children import FakeGatewayChild
 from tests.fakes.waiting import settle, until
 
@@ -33,7 +35,7 @@ class Scene:
         self.changes = 0
         self.answers = asyncio.Event()
         self.answers.set()
-        self.gateways = Gateways(lambda: {"url": "x"}, self.perform, self.changed, self.exits.append, **options)
+        self.gateways = Gateways(StateFolder(Path("/state")), self.perform, self.changed, self.exits.append, **options)
 
     async def perform(self, call):
         await self.answers.wait()
@@ -261,7 +263,7 @@ def test_what_needs_no_reaction_is_logged(message, logged, caplog):
 async def test_it_owns_its_children(at):
     """Settings from above; exits and changes go up; nobody sends a gateway requests that had to be withdrawn."""
     child = at.connect()
-    assert at.gateways.settings_for(child, "t") == {"url": "x"}
+    assert at.gateways.settings_for(child, "t") == {"url": "x", "door_path": "/state/run/t.door"}
     at.gateways.changed(child)
     at.gateways.exited(child, "record")
     done = []

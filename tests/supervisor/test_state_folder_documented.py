@@ -21,5 +21,9 @@ def test_every_path_of_the_layout_is_documented():
     folder = StateFolder(Path())
     names = [name for name, value in vars(StateFolder).items() if isinstance(value, property)]
     paths = {getattr(folder, name) for name in names}
-    paths |= {folder.link_socket("t"), *(folder.output_fifo("t", stream) for stream in ("out", "err"))}
+    paths |= {
+        folder.link_socket("t"),
+        folder.door_socket("t"),
+        *(folder.output_fifo("t", stream) for stream in ("out", "err")),
+    }
     assert {str(path) for path in paths} - documented() == set()

@@ -23,7 +23,7 @@ class Scene:
     def __init__(self, store, path):
         self.store = store
         self.path = path
-        self.gateways = Gateways(dict, None, lambda: None, lambda _: None)
+        self.gateways = Gateways(None, None, lambda: None, lambda _: None)
         self.gateway = FakeGatewayChild()
         self.gateways.connected(self.gateway)
         self.tokens = Tokens(store.tokens, store.audit, self.gateways, SystemClock(), path)
