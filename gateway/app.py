@@ -38,6 +38,9 @@ DEFAULT_DRAIN = 25.0
 """Seconds for requests in flight where nobody said: after SIGTERM, or without a supervisor."""
 REFUSED_DRAIN = 5.0
 """Seconds where a new supervisor does not know us: it does not know our workers either, and they end as soon."""
+LINGER = 5.0
+"""Seconds that idle connections stay open where other gateways accept: a client that uses its own more rarely has to
+expect at any time that a server closes them."""
 DOWN = "down"
 DEGRADED = "degraded"
 
@@ -146,7 +149,8 @@ class Gateway:
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
 
-    def _stop(self, drain: float) -> None:
+    def _stop(self, drain: float, *, replaced: bool = False) -> None:
+        """End within ``drain`` seconds. ``replaced``: others accept in our place, and no client is to notice."""
         if self._draining:
             logger.info("Ending at once: asked again to stop")
         else:
@@ -154,7 +158,7 @@ class Gateway:
         self._draining = True
         if self._handover is not None:
             self._handover.cancel()
-        self._server.drain(drain)
+        self._server.drain(drain, linger=min(LINGER, drain / 2) if replaced else 0.0)
 
     async def _follow_supervisor(self, adopt_grace: float) -> None:
         drain = DEFAULT_DRAIN
@@ -188,8 +192,8 @@ class Gateway:
                 self._tokens.replace(tokens)
             case protocol.PluginSchema():
                 self._catalogue.update(message)
-            case protocol.Stop(drain=drain):
-                self._stop(drain)
+            case protocol.Stop(cause=cause, drain=drain):
+                self._stop(drain, replaced=cause != protocol.Cause.SHUTDOWN.value)
             case _:
                 logger.warning("The supervisor sent an unexpected %s", type(message).__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 
 import uvicorn
 
-from gateway.http_protocol import HttpProtocol
+from gateway.http_protocol import Connections, HttpProtocol
 from gateway.settings import GatewayOptions
 from gateway.visit import Application
 
@@ -29,6 +29,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, *, listening: Callable[[], None]) -> None:
         super().__init__(config)
+        self.server_state: Connections = Connections()
         self._announce = listening
 
     @contextlib.contextmanager
@@ -39,10 +40,15 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._announce()
 
-    def drain(self, seconds: float) -> None:
-        """Stop accepting, finish what is in flight for at most ``seconds``, end. Asked again: end now."""
+    def drain(self, seconds: float, *, linger: float = 0.0) -> None:
+        """Stop accepting, finish what is in flight for at most ``seconds``, end. Asked again: end now.
+
+        ``linger``: seconds that idle connections stay open; what comes over them meanwhile is answered.
+        """
         if self.should_exit:
             self.force_exit = True
+        self.server_state.draining = True
+        self.server_state.linger = linger
         self.config.timeout_graceful_shutdown = math.ceil(seconds)
         self.should_exit = True
 

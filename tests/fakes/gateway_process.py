@@ -142,8 +142,17 @@ class GatewayInLoop:
         await self.upstreams.close()
         for server in self._workers.values():
             await server.close()
-        self._server.drain(1)
+        if not self._task.done():
+            self._server.drain(1)
         await self._task
+
+    def drain(self, seconds, linger):
+        """What Stop does."""
+        self._server.drain(seconds, linger=linger)
+
+    @property
+    def has_ended(self):
+        return self._task.done()
 
     async def serve(self, app, plugin="hello", prefix="/hello", **fields):
         """Serve an ASGI function under a prefix, in the place of what was there."""
