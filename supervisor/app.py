@@ -26,6 +26,7 @@ from supervisor.environments.runtime import Runtime
 from supervisor.errors import StoreError
 from supervisor.folder_lock import FolderLock
 from supervisor.folder_watch import FolderWatch
+from supervisor.gateway_processes import GatewayProcesses
 from supervisor.gateway_spec import gateway_spec
 from supervisor.gateways import Gateways
 from supervisor.generations import Generations
@@ -47,6 +48,7 @@ from supervisor.run_folder import empty_run_folder, make_state_folder
 from supervisor.sampler import Sampler
 from supervisor.scheduler import machine_zone
 from supervisor.signals import signals_followed
+from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
 from supervisor.store.audit import AuditEntry
 from supervisor.store.engine import database_url, sqlite_url
@@ -162,6 +164,7 @@ class Supervisor:
         self._jobs: TaskManager
         self._tasks: ServiceManager
         self._plugins: Plugins
+        self._gateway_processes: GatewayProcesses
         self._around: Surroundings
         self._births: Births
         self._system: System
@@ -223,7 +226,8 @@ class Supervisor:
         return self._live.current.supervisor.sample_interval
 
     def _make_supervised(self, logs: LogFiles, resources: Resources) -> None:
-        """Jobs, plugins and tasks, and what they need."""
+        """Gateways, jobs, plugins and tasks, and what they need."""
+        self._gateway_processes = self._make_gateway_processes()
         self._jobs = TaskManager(self._store, self._around, self._tree, self._record_exit)
         validator = Validator(self._tree, self._around, self._record_exit, STARTS)
         programs = Programs(self._around.reaper, self._folder, self._record_exit)
@@ -235,6 +239,7 @@ class Supervisor:
     async def _start_supervised(self, stack: AsyncExitStack) -> None:
         """Arrange how everything ends: the door and the schedule first, then who starts processes, then these."""
         stack.push_async_callback(self._gateways.close)
+        stack.push_async_callback(self._gateway_processes.close)
         stack.push_async_callback(self._tree.stop_all, Cause.SHUTDOWN, "supervisor")
         stack.push_async_callback(self._plugins.close)
         stack.push_async_callback(self._tasks.close)
@@ -260,6 +265,14 @@ class Supervisor:
         census = ThreadCensus(self._tree, self._clock)
         for part in (self._system, self._plugins, self._tasks, self._jobs, self._reconfiguration, census, tokens):
             self._operations.register(part.operations, audited=AUDITED & part.operations.keys())
+
+    def _make_gateway_processes(self) -> GatewayProcesses:
+        def make_spec(number: int) -> ChildSpec:
+            return gateway_spec(self._live.current, number, self._door, self._url)
+
+        processes = GatewayProcesses(self._gateways, make_spec, self._tree, self._around, self._changes)
+        self._live.subscribe(processes.configured)
+        return processes
 
     def _make_plugins(self, preparation: Preparation, logs: LogFiles, resources: Resources) -> Plugins:
         services = PluginServices(
@@ -305,7 +318,7 @@ class Supervisor:
         await self._tasks.discover()
         self._gateways.publish()
         self._changed()
-        self._start_gateways()
+        self._gateway_processes.start(self._live.current.gateway.processes)
         stopped = asyncio.create_task(self._stop_requested.wait(), name="stop-requested")
         opened = asyncio.create_task(self._changes.until(self._is_open), name="door-opened")
         settled = asyncio.create_task(self._changes.until(self._is_settled), name="settled")
@@ -322,11 +335,6 @@ class Supervisor:
             withdraw(self._folder)
             for task in (stopped, opened, settled):
                 task.cancel()
-
-    def _start_gateways(self) -> None:
-        numbers = range(1, self._configuration.gateway.processes + 1)
-        specs = [gateway_spec(self._configuration, number, self._door, self._url) for number in numbers]
-        self._gateways.start(specs, self._tree, self._around)
 
     def _is_settled(self) -> bool:
         return self._plugins.is_settled and self._tasks.is_settled
@@ -389,6 +397,7 @@ class Supervisor:
         self._draining = True
         self._push_health()
         # From here on no gateway is started any more: the door's descriptor may soon be that of another file.
+        self._gateway_processes.seal()
         self._tree.stop_nowait(Kind.GATEWAY, Cause.SHUTDOWN, "supervisor")
         # Theirs are closed as they drain; with the last one, connections that wait in the backlog are refused.
         self._door.close()

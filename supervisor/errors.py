@@ -89,14 +89,12 @@ class SpawnError(XcoreError):
 
 
 class ReplacementError(XcoreError):
-    """A worker was to be replaced and its successor did not become ready."""
+    """``what``: a process that was to be replaced, and whose successor did not become ready."""
 
     status = 409
 
-    def __init__(self, plugin: str, why: str) -> None:
-        super().__init__(
-            f"cannot replace a worker of plugin {plugin!r}: {why}", hint="the one before goes on serving; see its log"
-        )
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"cannot replace {what}: {why}", hint="the one before goes on serving; see its log")
 
 
 class StateFolderLockedError(XcoreError):

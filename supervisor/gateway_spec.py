@@ -1,5 +1,7 @@
 """What gateways are started with."""
 
+import hashlib
+import json
 import os
 import socket
 import sys
@@ -14,9 +16,14 @@ from supervisor.config.policies import liveness_policy, restart_policy
 from supervisor.spawn import clean_environment
 from supervisor.spec import ChildSpec
 
+_HASH_LENGTH = 16
+_ITS_OWN = {"host", "port"}
+"""Keys that the door was bound by; the gateway knows its ``url``."""
+
 
 def gateway_spec(configuration: Configuration, number: int, door: socket.socket, url: str) -> ChildSpec:
     """Gateway ``number``, from 1; it inherits ``door``, which is reached at ``url``."""
+    settings = _settings(configuration, door, url)
     return ChildSpec(
         id=f"{Kind.GATEWAY.value}.{number}",
         name=Kind.GATEWAY.value,
@@ -24,8 +31,9 @@ def gateway_spec(configuration: Configuration, number: int, door: socket.socket,
         command=(sys.executable, "-I", "-u", "-X", "utf8", "-m", "gateway"),
         working_directory=configuration.folder,
         environment=clean_environment(os.environ),
-        settings=_settings(configuration, door, url),
+        settings=settings,
         pass_fds=(door.fileno(),),
+        generation=_generation(settings),
         restart=restart_policy(configuration.supervisor.restart),
         liveness=liveness_policy(configuration.supervisor.heartbeat),
     )
@@ -33,7 +41,7 @@ def gateway_spec(configuration: Configuration, number: int, door: socket.socket,
 
 def _settings(configuration: Configuration, door: socket.socket, url: str) -> Mapping[str, Any]:
     """The wire form of its GatewaySettings; where it hands the door over is each process's own."""
-    options = configuration.gateway.model_dump(mode="json")
+    options = configuration.gateway.model_dump(mode="json", exclude=_ITS_OWN)
     paths = {"ssl_certfile": configuration.ssl_certfile, "ssl_keyfile": configuration.ssl_keyfile}
     options.update({key: str(path) for key, path in paths.items() if path is not None})
     settings: Mapping[str, Any] = to_wire(
@@ -46,3 +54,9 @@ def _settings(configuration: Configuration, door: socket.socket, url: str) -> Ma
         )
     )
     return settings
+
+
+def _generation(settings: Mapping[str, Any]) -> str:
+    """Names what a gateway runs by: two of one generation answer alike, whatever their descriptors are called."""
+    known = {key: value for key, value in settings.items() if key != "listen_fd"}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:_HASH_LENGTH]

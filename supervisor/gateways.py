@@ -6,8 +6,8 @@ kind, and one that missed nine versions of the routing table needs only the tent
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,10 @@ from plugin_runtime.protocol import (
 )
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
-from supervisor.child import Child, Surroundings
-from supervisor.child_events import StartRequested
+from supervisor.child import Child
 from supervisor.incarnation import Incarnation
 from supervisor.operations import encode_answer
-from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
-from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +50,22 @@ class Published:
     tokens: TokenTable = field(default_factory=lambda: TokenTable([]))
     schemas: dict[str, PluginSchema] = field(default_factory=dict)
 
-    def snapshot(self) -> RoutingSnapshot:
-        return RoutingSnapshot(self.version, list(self.routes.values()))
+    def snapshot(self, number: int, count: int) -> RoutingSnapshot:
+        """For gateway ``number`` of ``count``."""
+        return RoutingSnapshot(self.version, [_share(route, number, count) for route in self.routes.values()])
+
+
+def share_of(total: int, number: int, count: int) -> int:
+    """What gateway ``number``, from 1, of ``count`` may have of a total: all of them together have no more.
+
+    Unless the total is below their number: none is left without. 0 stands for any number, and stays 0.
+    """
+    each, rest = divmod(total, count)
+    return max(1, each + (number <= rest)) if total else 0
 
 
 class Gateways:
-    """Owner of the gateway children; implements ChildOwner."""
+    """What the gateways are told and say; implements ChildOwner. Which there are is kept by GatewayProcesses."""
 
     def __init__(
         self,
@@ -75,21 +82,13 @@ class Gateways:
         self._recorded = recorded
         self._ack_timeout = ack_timeout
         self._published = Published()
+        self._count = 1
         self._acknowledged: dict[Child, int] = {}
         self._doors: dict[Child, Path] = {}
         """Where each hands the listening socket over."""
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         self._flush: asyncio.Handle | None = None
         self._calls: set[asyncio.Task[None]] = set()
-
-    # --- life ---
-
-    def start(self, specs: Iterable[ChildSpec], tree: Tree, around: Surroundings) -> None:
-        """Enter one gateway per spec in the process table, and start it."""
-        for spec in specs:
-            child = Child(spec, self, around)
-            tree.add(child)
-            child.post(StartRequested("supervisor"))
 
     async def close(self) -> None:
         """Cancel the calls that are still under way."""
@@ -98,6 +97,12 @@ class Gateways:
         await asyncio.gather(*self._calls, return_exceptions=True)
 
     # --- news ---
+
+    def share_among(self, count: int) -> None:
+        """There are ``count`` gateways from now on: each has its part of what is limited for all of them together."""
+        if count != self._count:
+            self._count = count
+            self._schedule_snapshot()
 
     def set_route(self, route: Route) -> None:
         """Route a plugin's prefix as given from the next snapshot on; it leaves in this turn of the event loop."""
@@ -157,7 +162,7 @@ class Gateways:
         for schema in self._published.schemas.values():
             child.send(schema)
         if self._published.version:
-            child.send(self._published.snapshot())
+            child.send(self._snapshot_for(child))
 
     def disconnected(self, child: Child) -> None:
         self._acknowledged.pop(child, None)
@@ -215,7 +220,12 @@ class Gateways:
             self._flush.cancel()
             self._flush = None
         self._published.version += 1
-        self._broadcast(self._published.snapshot())
+        for child in self._acknowledged:
+            child.send(self._snapshot_for(child))
+
+    def _snapshot_for(self, child: Child) -> RoutingSnapshot:
+        number = int(child.spec.id.rpartition(".")[2])
+        return self._published.snapshot(number, self._count)
 
     def _broadcast(self, message: object) -> None:
         for child in self._acknowledged:
@@ -235,3 +245,7 @@ class Gateways:
         self._waiting = [entry for entry in self._waiting if entry not in entries]
         for _, done in entries:
             done()
+
+
+def _share(route: Route, number: int, count: int) -> Route:
+    return replace(route, max_in_flight=share_of(route.max_in_flight, number, count))

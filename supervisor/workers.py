@@ -171,7 +171,7 @@ class Workers:
             return
         if successor.state not in READY:
             await self._remove(successor, cause, actor)
-            raise ReplacementError(self._plugin, self._why_not())
+            raise ReplacementError(f"a worker of plugin {self._plugin!r}", self._why_not())
         # Both at once, so that one routing table has the new one in and the old one out.
         self.children[number] = successor
         self._tell()  # the old one, if it is dead already, has nothing more to say

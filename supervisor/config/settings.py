@@ -131,9 +131,9 @@ class ManagerSettings(Section):
 class ParkingSettings(Section):
     """``gateway.parking``: requests that wait for a worker."""
 
-    requests: Count = key(1000, "requests that may wait, per gateway", live=False)
-    mb: Megabytes = key(64.0, "MiB that they may hold, per gateway", live=False)
-    seconds: Seconds = key(30.0, "seconds that one may wait", live=False)
+    requests: Count = key(1000, "requests that may wait, per gateway")
+    mb: Megabytes = key(64.0, "MiB that they may hold, per gateway")
+    seconds: Seconds = key(30.0, "seconds that one may wait")
 
 
 class GatewaySettings(Section):
@@ -141,22 +141,22 @@ class GatewaySettings(Section):
 
     host: Annotated[Text, AfterValidator(_host)] = key("127.0.0.1", "address to listen on", live=False)
     port: int = key(8082, "TCP port; 0 = any free one, named in run/gateway.json", live=False, ge=0, le=65535)
-    processes: int = key(1, "gateway processes", live=False, ge=1, le=_MOST_GATEWAYS)
-    metrics_public: bool = key(False, "serve /metrics without a token", live=False)
+    processes: int = key(1, "gateway processes", ge=1, le=_MOST_GATEWAYS)
+    metrics_public: bool = key(False, "serve /metrics without a token")
     ssl_certfile: PathText | None = key(None, "certificate chain (PEM); with `ssl_keyfile`", live=False)
     ssl_keyfile: PathText | None = key(None, "its private key (PEM)", live=False)
-    max_body_mb: Megabytes = key(0.0, "MiB of a request body; 0 = any", live=False)
-    max_message_mb: PositiveMegabytes = key(16.0, "MiB of a WebSocket message", live=False)
-    head_timeout: PositiveSeconds = key(10.0, "seconds to receive a request head", live=False)
-    idle_timeout: PositiveSeconds = key(75.0, "seconds a connection may be idle between requests", live=False)
+    max_body_mb: Megabytes = key(0.0, "MiB of a request body; 0 = any")
+    max_message_mb: PositiveMegabytes = key(16.0, "MiB of a WebSocket message")
+    head_timeout: PositiveSeconds = key(10.0, "seconds to receive a request head")
+    idle_timeout: PositiveSeconds = key(75.0, "seconds a connection may be idle between requests")
     parking: ParkingSettings = Field(default_factory=ParkingSettings)
     trusted_proxies: Annotated[tuple[Annotated[Text, AfterValidator(_network)], ...], Field(strict=False)] = key(
-        (), "addresses and networks whose X-Forwarded-* fields are believed", live=False
+        (), "addresses and networks whose X-Forwarded-* fields are believed"
     )
     cors_origins: Annotated[tuple[Annotated[Text, AfterValidator(_origin)], ...], Field(strict=False)] = key(
-        (), "origins that browsers may call from", live=False
+        (), "origins that browsers may call from"
     )
-    access_log: Literal["text", "json", "off"] = key("text", "form of the access log", live=False)
+    access_log: Literal["text", "json", "off"] = key("text", "form of the access log")
 
     @model_validator(mode="after")
     def _certificate_and_key(self) -> Self:

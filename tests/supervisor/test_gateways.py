@@ -20,7 +20,7 @@ from plugin_runtime.protocol import (
     UpstreamDied,
     UpstreamLost,
 )
-from supervisor.gateways import Gateways
+from supervisor.gateways import Gateways, share_of
 from supervisor.state_folder import StateFolder
 from tests.fakes.gateway_children import FakeGatewayChild
 from tests.fakes.waiting import settle, until
@@ -269,3 +269,37 @@ async def test_it_owns_its_children(at):
     done = []
     at.gateways.withdraw(child, lambda: done.append(1))
     assert (at.changes, at.exits, done) == (1, ["record"], [1])
+
+
+def test_where_it_handed_the_door_over_is_removed_at_its_exit(tmp_path):
+    """A supervisor that takes over asks only those that are there."""
+    gateways, child, exits = Gateways(StateFolder(tmp_path), None, lambda: None, list), FakeGatewayChild(), []
+    (tmp_path / "run").mkdir()
+    door = Path(gateways.settings_for(child, "t")["door_path"])
+    door.touch()
+    gateways.exited(child, exits)
+    assert not door.exists()
+    gateways.exited(child, exits)  # an attempt to start it that came to nothing
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "shares"),
+    [(0, 3, [0, 0, 0]), (5, 1, [5]), (5, 2, [3, 2]), (6, 3, [2, 2, 2]), (1, 2, [1, 1]), (7, 4, [2, 2, 2, 1])],
+)
+def test_a_total_is_shared_out_to_the_last_one(total, count, shares):
+    """0 is any number; a gateway without any could answer nobody, so each has one at least."""
+    assert [share_of(total, number, count) for number in range(1, count + 1)] == shares
+
+
+@in_loop
+async def test_each_gateway_has_its_share_of_the_requests_at_once(at):
+    """``max_in_flight`` is the plugin's, however many gateways there are."""
+    first, second = at.connect(1), at.connect(2)
+    at.gateways.set_route(Route("hello", "/app/hello", max_in_flight=5))
+    at.gateways.share_among(2)
+    at.gateways.share_among(2)
+    await settle()
+    third = at.connect(2)
+    for child, share in (first, 3), (second, 2), (third, 2):
+        (snapshot,) = child.of(RoutingSnapshot)
+        assert snapshot.routes == [Route("hello", "/app/hello", max_in_flight=share)]

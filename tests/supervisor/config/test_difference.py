@@ -31,9 +31,9 @@ def loaded(tmp_path):
         ({"manager": {"snapshot": {"hidden": False}}}, [("manager.snapshot.hidden", False)]),
         (
             {"supervisor": {"sample_interval": 1}, "gateway": {"port": 1, "parking": {"mb": 1}}},
-            [("gateway.port", False), ("gateway.parking.mb", False), ("supervisor.sample_interval", True)],
+            [("gateway.port", False), ("gateway.parking.mb", True), ("supervisor.sample_interval", True)],
         ),
-        ({"gateway": {"cors_origins": ["*"]}}, [("gateway.cors_origins", False)]),
+        ({"gateway": {"cors_origins": ["*"]}}, [("gateway.cors_origins", True)]),
         ({"tasks": {"sweep": {"max_age": 5}}}, [("tasks.sweep.max_age", True)]),
         ({"tasks": {"sweep": {"restart": "on-failure"}, "mail": {}}}, []),
         ({"tasks": {"my.sweep": {"env": {"A": "1", "B": "2"}}}}, [('tasks."my.sweep".env', True)]),

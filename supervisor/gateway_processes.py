@@ -1,0 +1,140 @@
+"""The gateways: as many processes as are wanted, each started with what holds now, and how one follows another.
+
+A gateway that serves is replaced by overlap: its successor, which has the same name, becomes ready on the same
+listening socket, then the old one finishes what it has begun. So no connection is refused and no request lost. A
+successor that does not become ready is taken away again and the old one stays, also after a crash: it is started anew
+with what worked.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from plugin_runtime.protocol import Cause, State
+from supervisor.changes import Changes
+from supervisor.child import Child, Surroundings, is_replaced
+from supervisor.child_events import RestartRequested, StartRequested
+from supervisor.config.configuration import Configuration
+from supervisor.errors import ReplacementError
+from supervisor.gateways import Gateways
+from supervisor.spec import ChildSpec
+from supervisor.tree import Tree
+
+logger = logging.getLogger(__name__)
+
+READY = frozenset({State.RUNNING, State.STALLED})
+
+
+class GatewayProcesses:
+    """Owns the children; what they are told, and what they say, is the business of Gateways."""
+
+    def __init__(
+        self,
+        gateways: Gateways,
+        make_spec: Callable[[int], ChildSpec],
+        tree: Tree,
+        around: Surroundings,
+        changes: Changes,
+    ) -> None:
+        """``make_spec``: by number, from 1, as it would be started now. ``changes``: notified of their states."""
+        self.children: list[Child] = []
+        """By number; while one is replaced its successor is not among them before it is ready."""
+        self._gateways = gateways
+        self._make_spec = make_spec
+        self._tree = tree
+        self._around = around
+        self._changes = changes
+        self._wanted = 0
+        self._sealed = False
+        self._changing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, count: int) -> None:
+        """Start ``count`` gateways."""
+        self._wanted = count
+        self._grow()
+
+    def seal(self) -> None:
+        """Make no process more and give up what is under way; those that run are the tree's to stop."""
+        self._sealed = True
+        for task in self._tasks:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Seal, and wait until nothing is under way."""
+        self.seal()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def configured(self, before: Configuration, after: Configuration) -> Iterable[str]:
+        """Follow the keys of section ``gateway``; no task is restarted for them."""
+        if before.gateway != after.gateway and self.children and not self._sealed:
+            self._wanted = after.gateway.processes
+            task = asyncio.create_task(self._follow(), name="follow-gateway-keys")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return ()
+
+    async def replace_all(self, cause: Cause, actor: str) -> None:
+        """Have another process in the place of each; return when the old ones are gone.
+
+        Raises:
+            ReplacementError: a successor did not become ready; it is taken away, and the rest go on as they are.
+        """
+        async with self._changing:
+            await self._replace(list(self.children), cause, actor)
+
+    async def _follow(self) -> None:
+        """Have as many as are wanted, each started with what holds now."""
+        async with self._changing:
+            surplus, self.children = self.children[self._wanted :], self.children[: self._wanted]
+            self._grow()
+            try:
+                await self._replace([child for child in self.children if self._is_outdated(child)], Cause.RELOAD)
+            except ReplacementError as error:
+                logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator
+            await asyncio.gather(*(self._tree.remove(child, Cause.SCALE_DOWN, "supervisor") for child in surplus))
+
+    def _grow(self) -> None:
+        self._gateways.share_among(self._wanted)
+        for number in range(len(self.children) + 1, self._wanted + 1):
+            child = Child(self._make_spec(number), self._gateways, self._around)
+            self._tree.add(child)
+            self.children.append(child)
+            child.post(StartRequested("supervisor"))
+
+    def _is_outdated(self, child: Child) -> bool:
+        return child.spec.generation != self._make_spec(self.children.index(child) + 1).generation
+
+    async def _replace(self, children: Sequence[Child], cause: Cause, actor: str = "supervisor") -> None:
+        """One after the other; the old ones leave side by side."""
+        leaving = []
+        try:
+            for child in children:
+                if self._sealed:
+                    raise ReplacementError(child.spec.id, "xcore is stopping")
+                if child.state in READY:
+                    await self._put_beside(child, cause, actor)
+                    leaving.append(asyncio.create_task(self._tree.remove(child, cause, actor)))
+                else:
+                    await self._restart(child, cause, actor)
+        finally:
+            await asyncio.gather(*leaving)
+
+    async def _put_beside(self, child: Child, cause: Cause, actor: str) -> None:
+        number = self.children.index(child)
+        successor = Child(self._make_spec(number + 1), self._gateways, self._around, child.record.restarts + 1)
+        self._tree.add(successor, beside=child)
+        successor.post(StartRequested(actor))
+        await self._changes.until(lambda: successor.state in READY or is_replaced(successor, None))
+        if successor.state not in READY:
+            why = successor.record.failure.message if successor.record.failure else "its successor did not become ready"
+            await self._tree.remove(successor, cause, actor)
+            raise ReplacementError(child.spec.id, why)
+        self.children[number] = successor
+
+    async def _restart(self, child: Child, cause: Cause, actor: str) -> None:
+        """It serves nobody, so that there is nothing to overlap."""
+        former = child.incarnation
+        child.respecify(self._make_spec(self.children.index(child) + 1))
+        child.post(RestartRequested(cause, actor))
+        await self._changes.until(lambda: is_replaced(child, former))
