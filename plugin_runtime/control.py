@@ -148,6 +148,10 @@ class ControlChannel:
         self._pulse.stamp()
         self.send(self._beat())
 
+    def deliver(self) -> None:
+        """Wait until all that was said has been sent; while there is no supervisor, for as long as one may come."""
+        self._outbox.wait_empty(self._grace + LOST_GRACE)
+
     def close(self, timeout: float = 2.0) -> None:
         """Send what is queued, for at most ``timeout`` seconds, and end the thread."""
         self._pulse.stop()

@@ -43,7 +43,8 @@ class JobRun:
             return self._code
         tell_imports(self._channel)  # what the function itself imported, too
         finished = outcome.finished(self._run, error)
-        self._channel.send(finished)
+        self._channel.send(finished, standing=True)
+        self._channel.deliver()
         if finished.traceback:
             sys.stderr.write(finished.traceback)
         return ExitCode.OK if finished.outcome == Outcome.SUCCEEDED.value else ExitCode.FAILED

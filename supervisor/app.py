@@ -6,6 +6,7 @@ import os
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from plugin_runtime.protocol import Cause, ExitCode, Health, Kind, State
 from plugin_runtime.views import ExitView, ResourceView
@@ -44,7 +45,7 @@ from supervisor.programs import Programs
 from supervisor.reaper import Reaper, become_subreaper
 from supervisor.reconfiguration import Reconfiguration
 from supervisor.resources import OURSELVES, Resources
-from supervisor.run_folder import empty_run_folder, make_state_folder
+from supervisor.run_folder import make_state_folder
 from supervisor.sampler import Sampler
 from supervisor.scheduler import machine_zone
 from supervisor.signals import signals_followed
@@ -54,6 +55,7 @@ from supervisor.store.audit import AuditEntry
 from supervisor.store.engine import database_url, sqlite_url
 from supervisor.store.store import Store
 from supervisor.system import System
+from supervisor.takeover import Takeover
 from supervisor.tasks.base_template import BaseTemplate
 from supervisor.tasks.ground import Grounds
 from supervisor.tasks.module_copy import ModuleCopies
@@ -64,16 +66,20 @@ from supervisor.template import TemplateServices
 from supervisor.threads import ThreadCensus
 from supervisor.tokens import Tokens
 from supervisor.tree import Tree
+from supervisor.upgrade import Upgrade, execute_anew
 from supervisor.validation import Validator
 
 logger = logging.getLogger(__name__)
 
+TAKEOVER_PATIENCE = 5.0
+"""Seconds for the processes of a supervisor that died to say again that they are ready; others wait no longer."""
 ORPHANS_PATIENCE = 5.0
 """Seconds for the gateways of a supervisor that died to leave the port."""
 AUDITED = frozenset(
     {
         "config.autorestart", "config.reload", "config.update", "jobs.pause", "jobs.reload", "jobs.resume", "jobs.run",
-        "plugins.restart", "plugins.scale", "system.stop", "tasks.restart", "tasks.start", "tasks.stop",
+        "plugins.restart", "plugins.scale", "system.stop", "system.upgrade", "tasks.restart", "tasks.start",
+        "tasks.stop",
     }
 )  # fmt: skip
 """Operations that change something, beside those that put themselves on record."""
@@ -82,27 +88,39 @@ STARTS = os.cpu_count() or 1
 
 
 def run(configuration: Configuration) -> int:
-    """Run everything until it is told to stop; return the exit code.
+    """Run everything until it is told to stop; return the exit code. Never returns where an upgrade is asked for.
 
     Raises:
         XcoreError: it cannot start; nothing of it is left running.
     """
     configure_logging(configuration)
     become_subreaper()
-    return asyncio.run(_supervise(configuration))
+    if asyncio.run(_supervise(configuration)) is End.UPGRADE:
+        execute_anew()
+    return ExitCode.OK
 
 
-async def _supervise(configuration: Configuration) -> int:
+async def _supervise(configuration: Configuration) -> "End":
     folder = StateFolder(configuration.state_dir)
     async with AsyncExitStack() as stack:
         make_state_folder(folder)
         lock = FolderLock(folder.lock_file)
         lock.acquire()
         stack.callback(lock.release)
-        supervisor = Supervisor(configuration, folder, predecessor_died=empty_run_folder(folder))
+        supervisor = Supervisor(configuration, folder, Takeover(folder))
         await supervisor.start(stack)
-        await supervisor.serve_until_stopped()
-    return ExitCode.OK
+        end = await supervisor.serve_until_stopped()
+        if end is End.UPGRADE:
+            await supervisor.let_go()
+    return end
+
+
+class End(Enum):
+    """How a supervisor comes to its end."""
+
+    STOP = auto()
+    UPGRADE = auto()
+    """Everything it runs goes on."""
 
 
 @dataclass(frozen=True)
@@ -128,42 +146,47 @@ def make_workshop(
 
 
 async def make_surroundings(
-    folder: StateFolder, logs: LogFiles, clock: Clock, stack: AsyncExitStack
+    folder: StateFolder, logs: LogFiles, clock: Clock, takeover: Takeover, stack: AsyncExitStack
 ) -> tuple[Surroundings, Births]:
     writer = LogWriter(logs, clock)
     writer.start()
     stack.callback(writer.close)
-    reaper = Reaper(asyncio.get_running_loop())
+    survivors = takeover.survivors
+    reaper = Reaper(asyncio.get_running_loop(), spared=lambda: survivors.pids)
     reaper.start()
     stack.callback(reaper.close)
-    control = ControlServer(folder.control_socket)
+    control = ControlServer(folder.control_socket, may_be_expected=survivors.includes)
     await control.start()
     stack.push_async_callback(control.close)
     births = Births(folder, reaper, control, STARTS)
-    return Surroundings(clock, folder, control, reaper, writer, births), births
+    return Surroundings(clock, folder, control, reaper, writer, births, takeover.records, survivors), births
 
 
 class Supervisor:
     """Everything that runs in the supervisor's process. ``start`` makes the parts and registers their end."""
 
-    def __init__(self, configuration: Configuration, folder: StateFolder, *, predecessor_died: bool) -> None:
+    def __init__(self, configuration: Configuration, folder: StateFolder, takeover: Takeover) -> None:
         self._configuration = configuration
         self._live = LiveConfiguration(configuration)
         self._reconfiguration = Reconfiguration(self._live, configuration.path, os.environ)
         self._folder = folder
-        self._predecessor_died = predecessor_died
+        self._takeover = takeover
         self._clock = SystemClock()
         self._operations = Operations(self._record_action, self._clock)
         self._changes = Changes()
+        self._end = End.STOP
         self._stop_requested = asyncio.Event()
         self._draining = False
         self._refresh: asyncio.Handle | None = None
         self._gateways = Gateways(folder, self._operations.perform, self._changed, self._record_exit)
         self._tree = Tree(self._clock)
+        self._ends = AsyncExitStack()
+        """How that which runs comes to its end."""
         self._store: Store
         self._jobs: TaskManager
         self._tasks: ServiceManager
         self._plugins: Plugins
+        self._programs: Programs
         self._gateway_processes: GatewayProcesses
         self._around: Surroundings
         self._births: Births
@@ -179,7 +202,8 @@ class Supervisor:
         stack.enter_context(signals_followed(stop=self._request_stop, reload=self._reconfiguration.reload_soon))
         await self._open_store(stack)
         logs = LogFiles(self._folder.logs)
-        self._around, self._births = await make_surroundings(self._folder, logs, self._clock, stack)
+        self._around, self._births = await make_surroundings(self._folder, logs, self._clock, self._takeover, stack)
+        self._takeover.begin(self._around, self._tree, self._record_exit)
         await self._open_door(stack)
         resources = self._make_resources(stack)
         self._make_supervised(logs, resources)
@@ -201,13 +225,14 @@ class Supervisor:
         stack.push_async_callback(self._store.close)
 
     async def _open_door(self, stack: AsyncExitStack) -> None:
-        # A dead supervisor's processes ask at the control socket, are refused, and end; their gateways leave the port.
-        self._door = await wait_for_door(self._configuration, ORPHANS_PATIENCE if self._predecessor_died else 0.0)
+        self._door = await self._takeover.find_door(self._configuration) or await wait_for_door(
+            self._configuration, ORPHANS_PATIENCE if self._takeover.predecessor_died else 0.0
+        )
         stack.callback(self._door.close)
         self._url = url_of(self._door, tls=self._configuration.ssl_certfile is not None)
 
     async def _open_command_socket(self, stack: AsyncExitStack) -> None:
-        commands = CommandServer(self._folder.command_socket, self._operations.perform)
+        commands = CommandServer(self._folder.command_socket, self._operations.perform, lambda: self._tree.living)
         await commands.start()
         stack.push_async_callback(commands.close)
 
@@ -230,7 +255,7 @@ class Supervisor:
         self._gateway_processes = self._make_gateway_processes()
         self._jobs = TaskManager(self._store, self._around, self._tree, self._record_exit)
         validator = Validator(self._tree, self._around, self._record_exit, STARTS)
-        programs = Programs(self._around.reaper, self._folder, self._record_exit)
+        programs = self._programs = Programs(self._around.reaper, self._folder, self._record_exit)
         workshop = make_workshop(self._configuration, self._folder, programs, validator)
         self._plugins = self._make_plugins(workshop.preparation, logs, resources)
         self._tasks = self._make_tasks(workshop, logs, resources)
@@ -238,14 +263,22 @@ class Supervisor:
 
     async def _start_supervised(self, stack: AsyncExitStack) -> None:
         """Arrange how everything ends: the door and the schedule first, then who starts processes, then these."""
-        stack.push_async_callback(self._gateways.close)
-        stack.push_async_callback(self._gateway_processes.close)
-        stack.push_async_callback(self._tree.stop_all, Cause.SHUTDOWN, "supervisor")
-        stack.push_async_callback(self._plugins.close)
-        stack.push_async_callback(self._tasks.close)
+        ends = await stack.enter_async_context(self._ends)
+        ends.push_async_callback(self._gateways.close)
+        ends.push_async_callback(self._gateway_processes.close)
+        ends.push_async_callback(self._tree.stop_all, Cause.SHUTDOWN, "supervisor")
+        ends.push_async_callback(self._plugins.close)
+        ends.push_async_callback(self._tasks.close)
         await self._jobs.start()
-        stack.push_async_callback(self._jobs.close)
-        stack.callback(self._begin_draining)
+        ends.push_async_callback(self._jobs.close)
+        ends.callback(self._begin_draining)
+
+    async def let_go(self) -> None:
+        """Begin nothing more and leave alone what runs: the program that takes this one's place takes it over."""
+        self._ends.pop_all()
+        for part in (self._jobs, self._tasks, self._plugins, self._gateway_processes, self._gateways):
+            await part.close()
+        self._tree.let_go()
 
     async def _make_operations(self, resources: Resources) -> None:
         """All that can be asked for."""
@@ -263,7 +296,9 @@ class Supervisor:
         )
         self._system.request_stop = self._request_stop
         census = ThreadCensus(self._tree, self._clock)
-        for part in (self._system, self._plugins, self._tasks, self._jobs, self._reconfiguration, census, tokens):
+        upgrade = Upgrade(self._programs, self._configuration.path, self._request_upgrade)
+        parts = (self._system, self._plugins, self._tasks, self._jobs, self._reconfiguration, census, tokens, upgrade)
+        for part in parts:
             self._operations.register(part.operations, audited=AUDITED & part.operations.keys())
 
     def _make_gateway_processes(self) -> GatewayProcesses:
@@ -312,17 +347,21 @@ class Supervisor:
 
     # --- run ---
 
-    async def serve_until_stopped(self) -> None:
+    async def serve_until_stopped(self) -> End:
         """Find the plugins, open the door, and wait for the order to stop."""
         await self._plugins.discover()
         await self._tasks.discover()
-        self._gateways.publish()
-        self._changed()
-        self._gateway_processes.start(self._live.current.gateway.processes)
         stopped = asyncio.create_task(self._stop_requested.wait(), name="stop-requested")
         opened = asyncio.create_task(self._changes.until(self._is_open), name="door-opened")
         settled = asyncio.create_task(self._changes.until(self._is_settled), name="settled")
         try:
+            if self._takeover.gateways:
+                # They route as they did, until they are told of the workers that have been taken over.
+                waiting = [stopped, settled]
+                await asyncio.wait(waiting, timeout=TAKEOVER_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            self._gateways.publish()
+            self._changed()
+            self._gateway_processes.start(self._live.current.gateway.processes)
             await asyncio.wait([stopped, opened], return_when=asyncio.FIRST_COMPLETED)
             if opened.done():
                 self._system.url = self._url
@@ -330,11 +369,19 @@ class Supervisor:
             await asyncio.wait([stopped, settled], return_when=asyncio.FIRST_COMPLETED)
             if settled.done():
                 logger.info("%s", self._summary())
+            self._end_takeover()
             await stopped
         finally:
-            withdraw(self._folder)
+            if self._end is End.STOP:
+                withdraw(self._folder)
             for task in (stopped, opened, settled):
                 task.cancel()
+        return self._end
+
+    def _end_takeover(self) -> None:
+        """Everything that is wanted has its process, or xcore is stopping; what else there is has no place in it."""
+        self._takeover.end_rest()
+        self._jobs.forget_former_runs()
 
     def _is_settled(self) -> bool:
         return self._plugins.is_settled and self._tasks.is_settled
@@ -392,6 +439,12 @@ class Supervisor:
             return
         logger.info("Stopping (%s)", actor)
         self._stop_requested.set()
+
+    def _request_upgrade(self, actor: str) -> None:
+        if not self._stop_requested.is_set():
+            logger.info("Executing what is installed now; everything that runs goes on (%s)", actor)
+            self._end = End.UPGRADE
+            self._stop_requested.set()
 
     def _begin_draining(self) -> None:
         self._draining = True

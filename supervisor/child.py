@@ -21,20 +21,24 @@ from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
 from supervisor import child_events as events
 from supervisor.child_record import ChildRecord, Policy
+from supervisor.child_timer import ChildTimer
 from supervisor.clock import Clock
 from supervisor.control import Connection, ControlServer, Expected
+from supervisor.errors import SpawnError
 from supervisor.exits import explain
-from supervisor.incarnation import Incarnation, record_of_exit
+from supervisor.incarnation import Incarnation, record_of_exit, record_of_process
 from supervisor.lifecycle import IllegalTransitionError, advance
 from supervisor.limits import exceeded
 from supervisor.liveness import Verdict
 from supervisor.origin import Birth, CurrentBirth, Origin
 from supervisor.output import Output
+from supervisor.process_records import ProcessRecord, ProcessRecords
 from supervisor.questions import Questions
 from supervisor.reaper import Reaper
-from supervisor.spawn import Process
+from supervisor.spawn import Process, take_over
 from supervisor.spec import ChildSpec, ExitStatus
 from supervisor.state_folder import TOKEN_BYTES, StateFolder
+from supervisor.survivors import Survivors
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +69,8 @@ class Surroundings:
     logs: LogSink
     origin: Origin
     """Where processes come from."""
+    records: ProcessRecords
+    survivors: Survivors
 
 
 class ChildOwner(Protocol):
@@ -75,6 +81,9 @@ class ChildOwner(Protocol):
 
     def settings_for(self, child: "Child", token: str) -> Mapping[str, Any]:
         """Settings of the next incarnation, sent in its Welcome; called before each spawn."""
+
+    def adopted(self, child: "Child", token: str, settings: Mapping[str, Any]) -> None:
+        """A process of a supervisor before goes on as its own; ``settings``: those that this process was told."""
 
     def changed(self, child: "Child") -> None:
         """Its record is another one now."""
@@ -98,31 +107,6 @@ class ChildOwner(Protocol):
         """One of its processes is gone and reaped, or could not be started."""
 
 
-class _Timer:
-    """Reports one event later, or none."""
-
-    def __init__(self, report: Callable[[events.TimerEvent], None]) -> None:
-        self._report = report
-        self._handle: asyncio.TimerHandle | None = None
-
-    @property
-    def is_armed(self) -> bool:
-        return self._handle is not None
-
-    def set(self, instruction: events.Arm | events.Disarm) -> None:
-        """What was armed before is forgotten."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-        if isinstance(instruction, events.Arm):
-            loop = asyncio.get_running_loop()
-            self._handle = loop.call_later(instruction.seconds, self._elapsed, instruction.event)
-
-    def _elapsed(self, event: events.TimerEvent) -> None:
-        self._handle = None
-        self._report(event)
-
-
 class Child:
     """A slot of the process table: at most one process at a time, restarted by policy."""
 
@@ -140,7 +124,7 @@ class Child:
         self._policy = Policy(spec.restart, spec.timeouts)
         self._queue: deque[events.Event] = deque()
         self._advancing = False
-        self._timer = _Timer(self.post)
+        self._timer = ChildTimer(self.post)
 
     def __str__(self) -> str:
         """As log lines name it."""
@@ -192,6 +176,12 @@ class Child:
         """Send what is encoded already."""
         if self.incarnation and self.incarnation.connection:
             self.incarnation.connection.send_frame(frame)
+
+    def let_go(self) -> None:
+        """Do nothing more with its process, for which somebody else comes."""
+        self._timer.set(events.Disarm())
+        if self.incarnation is not None:
+            self.incarnation.output.let_go()
 
     def check_liveness(self, now: float) -> None:
         """Compare the last sign of life with the policy; called about once a second."""
@@ -274,6 +264,8 @@ class Child:
         for instruction in instructions:
             self._execute(instruction)
         self._update_settled()
+        if before.ending is None and self.record.ending is not None:
+            self._write_down()
         if before != self.record:
             self._tell(self._owner.changed)
 
@@ -318,9 +310,15 @@ class Child:
                 logger.error("%s outlives SIGKILL: it waits inside the kernel", self)
 
     def _spawn(self) -> None:
+        survivor = self._around.survivors.claim(self.spec)
+        if survivor is not None and self._adopt(survivor):
+            return
         token, nonce = secrets.token_hex(TOKEN_BYTES), secrets.token_hex(16)
         try:
             settings = self._owner.settings_for(self, token)
+        except SpawnError as error:  # the owner wants no other process
+            self._not_born(str(error))
+            return
         except Exception as error:  # the owner's mistake, see _tell; without settings there is no process
             logger.exception("%s: its owner has no settings for it", self.spec.id)
             self._not_born(f"no settings: {error}")
@@ -334,16 +332,39 @@ class Child:
         )
         self._birth.begin(birth)
 
+    def _adopt(self, survivor: ProcessRecord) -> bool:
+        """Go on with a process that outlived its supervisor; False where it died meanwhile."""
+        try:
+            process = take_over(survivor, self._around.folder)
+        except SpawnError as error:
+            logger.warning("%s is not taken over: %s", self.spec.id, error)
+            return False
+        self._tell(self._owner.adopted, survivor.token, survivor.settings)
+        self._join(survivor.token, survivor.nonce, survivor.settings, process)
+        logger.info("%s: taken over, it has been running for %.1f s", self, survivor.age)
+        self.post(events.Adopted(survivor.age, survivor.restarts))
+        return True
+
     def _born(self, token: str, nonce: str, settings: Mapping[str, Any], process: Process) -> None:
+        self._join(token, nonce, settings, process)
+        self._write_down()
+        logger.info("%s: started", self)
+        self.post(events.Spawned())
+
+    def _join(self, token: str, nonce: str, settings: Mapping[str, Any], process: Process) -> None:
+        """Hear, watch and await the process."""
         output = Output(asyncio.get_running_loop(), process.pipes, self.spec.id, self._log)
-        self.incarnation = Incarnation(token, nonce, process, output)
+        self.incarnation = Incarnation(token, nonce, process, output, settings)
         output.start()
         self._around.reaper.watch(process, self._exited)
         self._around.control.expect(
             self.spec.id, Expected(process.pid, process.start_ticks, nonce, settings, listener=self)
         )
-        logger.info("%s: started", self)
-        self.post(events.Spawned())
+
+    def _write_down(self) -> None:
+        """Let whoever comes after this supervisor know of the process."""
+        if self.incarnation is not None:
+            self._around.records.write(record_of_process(self.spec, self.record, self.incarnation))
 
     def _not_born(self, reason: str) -> None:
         self._birth.conclude()
@@ -397,6 +418,7 @@ class Child:
     def _bury(self, incarnation: Incarnation) -> None:
         incarnation.output.finish()
         self.incarnation = None
+        self._around.records.remove(incarnation.token)
         self.questions.abandon()
         self._around.control.forget(self.spec.id, incarnation.nonce)
         if incarnation.connection is not None:

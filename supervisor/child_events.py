@@ -51,6 +51,17 @@ class Spawned:
 
 
 @dataclass(frozen=True)
+class Adopted:
+    """In place of Spawned: the process has been running since before this supervisor was there.
+
+    ``age``: for how long; ``restarts``: how often it followed another one, as for ChildRecord.
+    """
+
+    age: float
+    restarts: int
+
+
+@dataclass(frozen=True)
 class SpawnFailed:
     """The operating system refused. ``jitter``: random number in [0, 1)."""
 
@@ -165,7 +176,7 @@ TimerEvent = (
 ProcessEvent = BecameReady | StartFailed | Stalled | Recovered | Hung | LimitExceeded | Drained | Exited
 """What can only be said of a process that exists."""
 Command = StartRequested | StopRequested | RestartRequested | HurryRequested
-Event = Command | Spawned | SpawnFailed | SpawnCancelled | ProcessEvent | TimerEvent
+Event = Command | Spawned | Adopted | SpawnFailed | SpawnCancelled | ProcessEvent | TimerEvent
 
 
 # --- instructions -------------------------------------------------------------------------------------------
@@ -173,7 +184,7 @@ Event = Command | Spawned | SpawnFailed | SpawnCancelled | ProcessEvent | TimerE
 
 @dataclass(frozen=True)
 class Spawn:
-    """Start a process; report Spawned or SpawnFailed, which may take a while."""
+    """Start a process, or take over the one there is; report Spawned, Adopted or SpawnFailed, now or after a while."""
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,15 @@ class Expected:
 class ControlServer:
     """Listens on the control socket; knows the children that may connect."""
 
-    def __init__(self, path: Path, handshake_timeout: float = HANDSHAKE_TIMEOUT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        may_be_expected: Callable[[str, str], bool] = lambda _child, _nonce: False,
+    ) -> None:
+        """``may_be_expected``: whether a child with this nonce may be expected later; its answer waits till then."""
         self._path = path
+        self._may_be_expected = may_be_expected
         self._handshake_timeout = handshake_timeout
         self._expected: dict[str, list[Expected]] = {}
         self._births: list[tuple[str, str]] = []
@@ -68,6 +75,8 @@ class ControlServer:
     def expect(self, child: str, expected: Expected) -> None:
         """Let the process connect as ``child``, beside others: a successor has the name of the one it replaces."""
         self._expected.setdefault(child, []).append(expected)
+        if self._early:  # in another turn: whoever expects it is not done yet
+            asyncio.get_running_loop().call_soon(self.answer_early)
 
     def forget(self, child: str, nonce: str) -> None:
         """The incarnation with this nonce is dead."""
@@ -86,9 +95,13 @@ class ControlServer:
             yield
         finally:
             self._births.remove((child, nonce))
-            early, self._early = self._early, []
-            for connection, hello in early:
-                connection.shake_hands(hello)
+            self.answer_early()
+
+    def answer_early(self) -> None:
+        """Look again at those whose hello could not be answered yet."""
+        early, self._early = self._early, []
+        for connection, hello in early:
+            connection.shake_hands(hello)
 
     async def close(self) -> None:
         if self._server is not None:
@@ -115,7 +128,8 @@ class ControlServer:
             is_claimed = claimed == (expected.pid, expected.start_ticks, expected.pid)
             if _is_same(hello.nonce, expected.nonce) and is_claimed:
                 return expected
-        if any(child == hello.child and _is_same(hello.nonce, nonce) for child, nonce in self._births):
+        is_being_born = any(child == hello.child and _is_same(hello.nonce, nonce) for child, nonce in self._births)
+        if is_being_born or self._may_be_expected(hello.child, hello.nonce):
             self._early.append((connection, hello))
             return None
         return f"this process is not child {hello.child!r}" if candidates else f"no child {hello.child!r} is expected"

@@ -155,6 +155,9 @@ class Gateways:
         path = self._doors[child] = self._folder.door_socket(token)
         return {**child.spec.settings, "door_path": str(path)}
 
+    def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
+        self._doors[child] = self._folder.door_socket(token)
+
     def connected(self, child: Child) -> None:
         self._acknowledged[child] = 0
         child.send(self._published.tokens)

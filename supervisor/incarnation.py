@@ -2,17 +2,20 @@
 
 import random
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from plugin_runtime.protocol import STACKS_SIGNAL, Beat, Ready
 from plugin_runtime.views import ExitView
 from supervisor.child_events import RecordExit
+from supervisor.child_record import ChildRecord
 from supervisor.control import Connection
 from supervisor.exits import exit_record
 from supervisor.liveness import LivenessState, Verdict, check, observe_beat
 from supervisor.output import Output
+from supervisor.process_records import ProcessRecord, boot_id
 from supervisor.process_stat import read_process_stat
 from supervisor.spawn import Process
 from supervisor.spec import ChildSpec, ExitStatus, LivenessPolicy
@@ -30,6 +33,8 @@ class Incarnation:
     nonce: str
     process: Process
     output: Output
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What it is told in its Welcome."""
     connection: Connection | None = None
     beat: Beat | None = None
     ready: Ready | None = None
@@ -72,6 +77,25 @@ class Incarnation:
         """Take lines of its stderr, if it was asked for its stacks."""
         if self.stacks is not None:
             self.stacks.extend(lines[: STACK_LINES - len(self.stacks)])
+
+
+def record_of_process(spec: ChildSpec, child: ChildRecord, incarnation: Incarnation) -> ProcessRecord:
+    """What the next supervisor has to know of it."""
+    return ProcessRecord(
+        token=incarnation.token,
+        nonce=incarnation.nonce,
+        id=spec.id,
+        name=spec.name,
+        kind=spec.kind,
+        generation=spec.generation,
+        command=spec.command,
+        pid=incarnation.process.pid,
+        start_ticks=incarnation.process.start_ticks,
+        boot_id=boot_id(),
+        restarts=child.restarts,
+        settings=incarnation.settings,
+        leaving=child.ending is not None,
+    )
 
 
 def record_of_exit(spec: ChildSpec, incarnation: Incarnation | None, instruction: RecordExit) -> ExitView:

@@ -19,6 +19,7 @@ from typing import Any
 from plugin_runtime.protocol import State
 from supervisor import transitions as on
 from supervisor.child_events import (
+    Adopted,
     BackoffElapsed,
     BecameReady,
     Drained,
@@ -127,6 +128,7 @@ TABLE: Mapping[State, _Row] = {
         RestartRequested: on.restart,
         HurryRequested: on.ignore,
         Spawned: on.spawned,
+        Adopted: on.adopted,
         SpawnFailed: on.spawn_failed,
         SpawnCancelled: on.spawn_cancelled,
         BecameReady: on.became_ready,

@@ -106,6 +106,14 @@ class Output:
             pipe.close()
         self._splitters.clear()
 
+    def let_go(self) -> None:
+        """Read no more, and leave the FIFOs and what is in them to the next reader. Nothing that was read is lost."""
+        for pipe, splitter in self._splitters.items():
+            self._loop.remove_reader(pipe.fd)
+            self._pass_on(pipe, splitter.close())
+            os.close(pipe.fd)
+        self._splitters.clear()
+
     def _readable(self, pipe: Pipe) -> None:
         data = _read(pipe.fd)
         if data == b"":

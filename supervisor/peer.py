@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import psutil
@@ -23,13 +24,14 @@ def peer_credentials(sock: socket.socket) -> PeerCredentials:
     return PeerCredentials(*_UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
 
 
-def descends_from_us(pid: int) -> bool:
-    """Whether ``pid`` is one of our processes or was started by one.
+def descends_from_us(pid: int, ours: Collection[int] = ()) -> bool:
+    """Whether ``pid`` is one of our processes or was started by one; ``ours``: those that are not our children, too.
 
     A daemon that left its parents behind is found as well: the supervisor is a subreaper, so it ends up as our child. A
     process that vanished meanwhile counts as ours, the side that refuses.
     """
     try:
-        return any(parent.pid == os.getpid() for parent in psutil.Process(pid).parents())
+        process = psutil.Process(pid)
+        return pid in ours or any(parent.pid == os.getpid() or parent.pid in ours for parent in process.parents())
     except psutil.Error:
         return True

@@ -22,6 +22,8 @@ class ProcessStat:
     """Clock ticks from boot to its start: with the pid it names a process for as long as the machine runs."""
     cpu_seconds: float
     """User and system time of all of its threads."""
+    wait_status: int
+    """Of a zombie of our user: how it ended, as wait4(2) tells its parent."""
 
     @property
     def is_zombie(self) -> bool:
@@ -46,4 +48,5 @@ def read_process_stat(pid: int) -> ProcessStat | None:
         session=int(fields[3]),
         start_ticks=int(fields[19]),
         cpu_seconds=(int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND,
+        wait_status=int(fields[49]),
     )

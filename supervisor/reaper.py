@@ -18,12 +18,13 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from plugin_runtime.protocol import ENV_CHILD
+from supervisor.foreign_exit import foreign_exit
 from supervisor.process_stat import ProcessStat, read_process_stat
 from supervisor.spawn import Process
 from supervisor.spec import ExitStatus
@@ -68,8 +69,15 @@ def become_subreaper() -> None:
 class Reaper:
     """Owns the waiting for all children. To be used in the event loop's thread only."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sweep_interval: float = SWEEP_INTERVAL) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sweep_interval: float = SWEEP_INTERVAL,
+        spared: Callable[[], Collection[int]] = frozenset,
+    ) -> None:
+        """``spared``: pids that are handed to ``watch`` later, and are no orphans meanwhile."""
         self._loop = loop
+        self._spared = spared
         self._sweep_interval = sweep_interval
         self._watched: dict[int, tuple[Process, Callable[[ExitStatus], None]]] = {}
         self._killed: set[int] = set()
@@ -127,7 +135,7 @@ class Reaper:
     def _orphans(self) -> dict[int, ProcessStat]:
         own_session = os.getsid(0)
         oldest_birth = min(self._births, default=None)
-        stats = {pid: read_process_stat(pid) for pid in _own_children() - self._watched.keys()}
+        stats = {pid: read_process_stat(pid) for pid in _own_children().difference(self._watched, self._spared())}
         return {
             pid: stat
             for pid, stat in stats.items()
@@ -176,9 +184,9 @@ def _is_waitable(pid: int) -> bool:
 def _reap(process: Process) -> ExitStatus:
     try:
         _, status, usage = os.wait4(process.pid, 0)
-    except ChildProcessError:  # somebody else waited for it: nobody will ever tell us
+    except ChildProcessError:  # taken over from another supervisor, or somebody else waited for it
         process.reaped(0)
-        return ExitStatus()
+        return foreign_exit(process.pid, process.start_ticks, process.pidfd)
     code = os.waitstatus_to_exitcode(status)
     process.reaped(code)
     cpu_seconds = usage.ru_utime + usage.ru_stime

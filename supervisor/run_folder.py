@@ -1,5 +1,6 @@
-"""Makes the state folder, and empties ``run/`` of what a dead supervisor left in it."""
+"""Makes the state folder, and clears ``run/`` of what a dead supervisor left in it and nobody uses."""
 
+from collections.abc import Collection
 from contextlib import suppress
 
 from supervisor.errors import XcoreError
@@ -24,13 +25,21 @@ def make_state_folder(folder: StateFolder) -> None:
         ) from error
 
 
-def empty_run_folder(folder: StateFolder) -> bool:
-    """Remove stale sockets and FIFOs, and tell whether there were any: then a supervisor died here, not long ago maybe.
+def clear_run_folder(folder: StateFolder, keep: Collection[str]) -> bool:
+    """Remove stale sockets, FIFOs and records, and tell whether there was anything: then a supervisor died here.
 
-    Only under the lock of the state folder: they would be another supervisor's.
+    Only under the lock of the state folder: they would be another supervisor's. ``keep``: tokens of processes that
+    live; while there are any, the file that says where gateways answer stays as well.
     """
-    stale = list(folder.run.iterdir())
-    for path in stale:
-        with suppress(FileNotFoundError, IsADirectoryError):
-            path.unlink()
-    return bool(stale)
+    found = list(folder.run.iterdir())
+    for path in found:
+        if path.stem not in keep and not (keep and path == folder.gateway_file):
+            with suppress(FileNotFoundError, IsADirectoryError):
+                path.unlink()
+    return bool(found)
+
+
+def remove_files(folder: StateFolder, token: str) -> None:
+    """Remove what one process leaves in the folder."""
+    for path in folder.run.glob(f"{token}.*"):
+        path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Starts processes, and takes over those that a template forked: the only module that calls Popen.
+"""Starts processes, and takes over those that a template forked or a dead supervisor left: the only one to call Popen.
 
 No ``preexec_fn``: it runs Python between fork and exec, where another thread's lock may be held for ever. No asyncio
 subprocess: its child watcher on 3.11 starts a thread per child, and fights a subreaper for the exit status. Popen
@@ -18,6 +18,7 @@ from pathlib import Path
 from plugin_runtime.protocol import ENV_CHILD, ENV_CONTROL, ENV_NONCE
 from supervisor.errors import SpawnError
 from supervisor.output import Pipe
+from supervisor.process_records import ProcessRecord
 from supervisor.process_stat import read_process_stat
 from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
@@ -50,12 +51,16 @@ class Process:
         pidfd: int,
         pipes: tuple[Pipe, ...],
         popen: "subprocess.Popen[bytes] | None" = None,
+        *,
+        is_foreign: bool = False,
     ) -> None:
+        """``is_foreign``: another process may be its parent, and reap it."""
         self.pid = pid
         self.start_ticks = start_ticks
         self.pidfd = pidfd
         self.pipes = pipes
         self._popen = popen
+        self._is_foreign = is_foreign
         self._is_reaped = False
 
     @property
@@ -68,9 +73,14 @@ class Process:
 
         The group's number is the pid. After reaping it may belong to anybody, so nothing is sent then.
         """
-        if self.is_alive:
+        if self.is_alive and not (self._is_foreign and self._is_anothers()):
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
+
+    def _is_anothers(self) -> bool:
+        """Whether the pid was given away: as long as a group has that number it is not, whoever reaped its leader."""
+        stat = read_process_stat(self.pid)
+        return stat is not None and stat.start_ticks != self.start_ticks
 
     def reaped(self, returncode: int) -> None:
         """Remember it, and tell Popen what wait4 returned: it would wait for the pid itself, whoever has it by then."""
@@ -135,6 +145,28 @@ def claim(spec: ChildSpec, pid: int, start_ticks: int, pipes: tuple[Pipe, ...]) 
             return Process(pid, start_ticks, pidfd, pipes)
     except OSError as error:
         raise SpawnError(spec.id, f"process {pid}", error) from error
+
+
+def take_over(record: ProcessRecord, folder: StateFolder) -> Process:
+    """Take over a process that a supervisor before started; as with ``spawn``, the reaper must hear of it at once.
+
+    Raises:
+        SpawnError: it is gone, or cannot be watched or heard; its FIFOs are left as they are.
+    """
+    try:
+        with ExitStack() as on_failure:
+            pidfd = os.pidfd_open(record.pid)
+            on_failure.callback(os.close, pidfd)
+            if not record.is_alive:  # asked when its pid could not become another's any more
+                raise ProcessLookupError(ESRCH, f"process {record.pid} is gone")
+            pipes = []
+            for stream in _STREAMS:
+                pipes.append(Pipe.open(stream, folder.output_fifo(record.token, stream)))
+                on_failure.callback(os.close, pipes[-1].fd)
+            on_failure.pop_all()
+            return Process(record.pid, record.start_ticks, pidfd, tuple(pipes), is_foreign=True)
+    except OSError as error:
+        raise SpawnError(record.id, f"process {record.pid}", error) from error
 
 
 def make_pipes(folder: StateFolder, token: str) -> tuple[Pipe, ...]:

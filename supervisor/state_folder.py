@@ -90,6 +90,10 @@ class StateFolder:
         """Unix socket paths end at 107 bytes: named by a short token, whatever the plugin is called."""
         return self.run / f"{token}.link"
 
+    def process_record(self, token: str) -> Path:
+        """What the next supervisor has to know of one process."""
+        return self.run / f"{token}.process"
+
     def door_socket(self, token: str) -> Path:
         """Where a gateway hands the listening socket over."""
         return self.run / f"{token}.door"

@@ -46,6 +46,7 @@ class System:
         self._folder = folder
         self._health = health
         self._started = clock.monotonic()
+        self._since = clock.time()
         self.url = ""
         """Where gateways answer; "" until they do."""
         self.request_stop: Callable[[str], None] = lambda _actor: None
@@ -65,6 +66,7 @@ class System:
             "status": self._health().status,
             "pid": os.getpid(),
             "uptime": self._uptime,
+            "started": self._since,
             "version": __version__,
             "url": self.url,
             "state_dir": str(self._folder.root),

@@ -215,6 +215,9 @@ class Template:
         wire: Mapping[str, Any] = to_wire(TemplateSettings(self.owner, self._modules, self._adopt_grace))
         return wire
 
+    def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
+        """Never: what it forks would not become our child."""
+
     def changed(self, child: Child) -> None:
         if child.state is State.FAILED and child.record.failure is not None:
             self._leave_out(child.record.failure)

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from plugin_runtime.protocol import Cause, ExitCode, State
 from supervisor.child_events import (
+    Adopted,
     Arm,
     AskToStop,
     BackoffElapsed,
@@ -100,6 +101,12 @@ def spawned(at: AnyMoment) -> Outcome:
     if alive.ending is not None:
         return _terminate(alive, at)
     return transition(alive, State.STARTING, arm=Arm(StartTimeoutElapsed(), at.policy.timeouts.start))
+
+
+def adopted(at: Moment[Adopted]) -> Outcome:
+    since = replace(at.child, restarts=at.event.restarts)
+    known, instructions = spawned(replace(at, child=since))
+    return replace(known, spawned_at=at.now - at.event.age), instructions
 
 
 def spawn_failed(at: Moment[SpawnFailed]) -> Outcome:

@@ -40,6 +40,17 @@ class Tree:
             pids[child.spec.id] = child.pid or pids.get(child.spec.id)
         return pids
 
+    @property
+    def living(self) -> set[int]:
+        """Pids of all processes there are."""
+        return {child.pid for child in self._children if child.pid is not None}
+
+    def let_go(self) -> None:
+        """Give up every child with its process running, for whoever takes it over."""
+        self.close()
+        for child in self._children:
+            child.let_go()
+
     def start(self) -> None:
         """Look at everybody's signs of life from now on."""
         self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)
@@ -56,6 +67,10 @@ class Tree:
         """
         if any(other.spec.id == child.spec.id and other is not beside for other in self._children):
             raise ValueError(f"child {child.spec.id!r} is in the process table already")
+        self._children.append(child)
+
+    def add_former(self, child: Child) -> None:
+        """Enter one that is on its way out, whoever has its id by now."""
         self._children.append(child)
 
     async def remove(self, child: Child, cause: Cause, actor: str) -> None:

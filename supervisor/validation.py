@@ -94,6 +94,9 @@ class _Inspection(Generic[D]):
     def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
         return self._settings
 
+    def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
+        """Never: what it finds is of use only to who asked."""
+
     def received(self, child: Child, envelope: Envelope) -> None:
         if isinstance(envelope.message, self._expected):
             self._description = envelope.message

@@ -15,9 +15,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from plugin_runtime.protocol import MAX_SCHEMA, Cause, Failed, PluginSchema, Progress, Schema, State, UpstreamDied
+from plugin_runtime.protocol import (
+    MAX_SCHEMA,
+    Cause,
+    Failed,
+    PluginSchema,
+    Progress,
+    Schema,
+    State,
+    UpstreamDied,
+    WorkerSettings,
+)
 from plugin_runtime.views import ExitView, PluginError
-from plugin_runtime.wire import Envelope, to_wire
+from plugin_runtime.wire import Envelope, from_wire, to_wire
 from supervisor.changes import Changes
 from supervisor.child import Child, is_replaced
 from supervisor.child_events import RestartRequested, StartRequested
@@ -236,6 +246,10 @@ class Workers:
         settings = worker_settings(self._known.build, self._prefix, grace)
         wire: Mapping[str, Any] = to_wire(replace(settings, link_path=link.path, link_secret=link.secret))
         return wire
+
+    def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
+        told = from_wire(WorkerSettings, dict(settings))
+        self._links[child] = Link(token, told.link_path, told.link_secret)
 
     def changed(self, child: Child) -> None:
         self._note_failure(child)

@@ -1,4 +1,4 @@
-"""``xcore init, up, down, status``: the life of a project and of its supervisor."""
+"""``xcore init, up, down, upgrade, status``: the life of a project and of its supervisor."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from supervisor.cli.output import duration, print_json, print_lines
 from supervisor.cli.plugins import print_plugins
 from supervisor.cli.supervised import troubles
 from supervisor.cli.tasks import print_tasks
-from supervisor.errors import XcoreError
+from supervisor.errors import NotRunningError, XcoreError
 from supervisor.folder_lock import refuse_if_locked
 from supervisor.process_stat import read_process_stat
 from supervisor.state_folder import StateFolder
@@ -25,7 +25,7 @@ POLL_INTERVAL = 0.05
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (init, up, down, status):
+    for command in (init, up, down, upgrade, status):
         app.command()(command)
 
 
@@ -84,6 +84,37 @@ def down(
         print_json({"pid": pid, "stopped": True})
     else:
         sys.stdout.write(f"The supervisor (pid {pid}) has stopped.\n")
+
+
+def upgrade(
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for the new version.")] = 60.0,
+) -> None:
+    """Have the supervisor execute the version that is installed now; plugins, tasks and requests go on meanwhile."""
+    target = Target(config)
+    before = target.call("system.status")
+    target.call("system.upgrade")
+    deadline = time.monotonic() + wait
+    while (after := _new_status(target, before)) is None:
+        if not _is_alive(before["pid"]):
+            raise XcoreError("the supervisor has ended during its upgrade; see its log", hint="start it: xcore up")
+        if time.monotonic() > deadline:
+            raise XcoreError(f"the new version does not answer after {wait:g} s")
+        time.sleep(POLL_INTERVAL)
+    if json:
+        print_json({"pid": after["pid"], "before": before["version"], "version": after["version"]})
+    else:
+        sys.stdout.write(f"The supervisor (pid {after['pid']}) runs version {after['version']}.\n")
+
+
+def _new_status(target: Target, before: dict[str, Any]) -> dict[str, Any] | None:
+    """None as long as the new one does not answer."""
+    try:
+        status: dict[str, Any] = target.call("system.status")
+    except NotRunningError:
+        return None
+    return status if status["started"] != before.get("started") and status["url"] else None
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url: UrlOption = "") -> None:

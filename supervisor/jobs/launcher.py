@@ -8,12 +8,14 @@ from plugin_runtime.protocol import Cause
 from plugin_runtime.views import ExitView
 from supervisor.child import Child, Surroundings
 from supervisor.errors import ConflictError
-from supervisor.jobs.host import JobHost
+from supervisor.jobs.former_runs import FormerRun
+from supervisor.jobs.host import JobHost, RunProcess
 from supervisor.jobs.live_log import LiveLog
 from supervisor.jobs.request import ActiveRun, RunListener, RunRequest
 from supervisor.jobs.run import Run, RunServices
 from supervisor.jobs.shared_run import SharedRun
 from supervisor.schedule.job_spec import JobSpec
+from supervisor.takeover import only
 from supervisor.tree import Tree
 
 
@@ -54,6 +56,16 @@ class Launcher:
             return SharedRun(request, declared.host.service, self._services.around.clock, listener)
         process = declared.host.run_process(declared.spec, request.id)
         return Run(request, process, self._services, log, listener)
+
+    def resume(self, request: RunRequest, former: FormerRun, log: LiveLog, listener: RunListener) -> ActiveRun:
+        host = self._declared[request.job.id].host
+        if former.process is None:
+            return SharedRun(request, host.service, self._services.around.clock, listener, former=former)
+        process = host.run_process(request.job, request.id)
+        # Of the version that it was begun with, whatever is declared by now.
+        spec = replace(process.spec, generation=former.process.generation, command=former.process.command)
+        services = replace(self._services, around=only(former.process, self._services.around))
+        return Run(request, RunProcess(spec, former.process.settings), services, log, listener, former)
 
     def _retire(self, child: Child) -> None:
         """Later: whoever says that it has ended is about to settle it."""

@@ -11,6 +11,7 @@ from plugin_runtime.views import ExitView
 from supervisor.child import Surroundings
 from supervisor.clock import Clock
 from supervisor.errors import StoreError, UnknownNameError
+from supervisor.jobs.former_runs import FormerRuns
 from supervisor.jobs.host import JobHost
 from supervisor.jobs.launcher import Declared, Launcher
 from supervisor.jobs.records import RunRecords
@@ -64,6 +65,9 @@ class TaskManager:
         self._clock = around.clock
         self._rows = JobRows(store.jobs)
         self._records = RunRecords(store.runs, store.observations.put)
+        self._former = FormerRuns(around.survivors, around.clock)
+        self._survived: set[str] = set()
+        """Owners of services that go on, and have not been spoken to yet."""
         launcher = Launcher(self._declared, around, tree, recorded)
         self._runner = Runner(launcher, self._records, around.clock, starts=starts)
         self._scheduler = scheduler(around.clock, self._due)
@@ -85,7 +89,7 @@ class TaskManager:
         """
         await self._rows.load()
         try:
-            await self._records.load()
+            await self._records.load(going_on=await self._former.load(self._records.history))
         except StoreError as error:
             logger.warning("Cannot read how the last runs of jobs ended, trying again: %s", error)
             self._tasks.append(asyncio.create_task(self._load_records(), name="jobs-load-runs"))
@@ -102,12 +106,18 @@ class TaskManager:
         self._carry_out(len(self._fired))
         await self._save()
 
-    async def _load_records(self) -> None:
+    def forget_former_runs(self) -> None:
+        """Close the runs of a supervisor before that nobody goes on with: everything that lives has been taken over."""
+        if self._former.were_found:
+            self._tasks.append(asyncio.create_task(self._load_records(pause=0.0), name="jobs-close-runs"))
+
+    async def _load_records(self, pause: float = RETRY) -> None:
         while True:
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(pause)
             with suppress(StoreError):
                 await self._records.load()
                 return
+            pause = RETRY
 
     # --- what owners say ---
 
@@ -126,6 +136,8 @@ class TaskManager:
                 self._withdraw(job)
         for spec in accepted.values():
             self._declare(spec, host)
+            for former in self._former.take(spec):
+                self._runner.resume(spec, former)
         self._wake.set()
         return problems
 
@@ -139,12 +151,22 @@ class TaskManager:
         """A service says how a run ended that is shared with it."""
         self._runner.finished(message)
 
+    def service_survived(self, owner: str) -> None:
+        """The process of a service goes on that a supervisor before started."""
+        self._survived.add(owner)
+
     def service_connected(self, owner: str) -> None:
         """The process of a service can be spoken to again; what it said before may not have arrived."""
         self._runner.service_connected(owner)
+        if owner in self._survived:
+            self._survived.discard(owner)
+            jobs = [declared.spec for declared in self._declared.values() if declared.spec.owner == owner]
+            for job, former in self._former.take_shared(jobs):
+                self._runner.resume(job, former)
 
     def service_ended(self, owner: str, record: ExitView) -> None:
         """The process of a service ended; what ran in it has ended, too."""
+        self._survived.discard(owner)
         self._runner.service_ended(owner, record)
 
     def _problem(self, spec: JobSpec, host: JobHost, accepted: Mapping[str, JobSpec]) -> str:

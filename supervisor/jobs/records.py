@@ -7,7 +7,7 @@ bounded by what runs wrote, and holds every run that has not ended.
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from plugin_runtime.task_views import RunLog, RunView
@@ -65,7 +65,7 @@ class RunRecords:
         kept_size: int = KEPT_SIZE,
     ) -> None:
         """``put``: queues a row for the database."""
-        self._history = history
+        self.history = history
         self._put = put
         self._kept_runs = kept_runs
         self._kept_size = kept_size
@@ -76,16 +76,18 @@ class RunRecords:
         """Lines that those wrote which were kept before."""
         self._last: dict[str, RunView] = {}
 
-    async def load(self) -> None:
+    async def load(self, going_on: Collection[str] = ()) -> None:
         """Close what a supervisor left open that died, and learn how each job ended last. Runs may go on meanwhile.
+
+        ``going_on``: runs of that supervisor which may still go on.
 
         Raises:
             StoreError: not all of it could be done; it may be tried again.
         """
-        abandoned = await self._history.abandon(ABANDONED, list(self._known))
+        abandoned = await self.history.abandon(ABANDONED, {*self._known, *going_on})
         if abandoned:
             logger.warning("%d runs were under way when the supervisor before ended; they count as crashed", abandoned)
-        stored = await self._history.last_runs()
+        stored = await self.history.last_runs()
         self._last = {job: brief(view) for job, view in stored.items()} | self._last
 
     # --- what happens ---
@@ -143,7 +145,7 @@ class RunRecords:
             StoreError: only the database could know it.
         """
         known = self._known.get(run)
-        return known.view if known else await self._history.run(run)
+        return known.view if known else await self.history.run(run)
 
     async def newest(self, job: str | None, limit: int) -> list[RunView]:
         """Runs of one job or of all, newest first; without the database those that are known here, marked.
@@ -153,7 +155,7 @@ class RunRecords:
         """
         limit = max(0, min(limit, MOST_RUNS))
         try:
-            stored = await self._history.runs(job, limit)
+            stored = await self.history.runs(job, limit)
         except StoreError:
             views = self._joined(job, sorted(self._last.values(), key=lambda view: view.finished or 0.0, reverse=True))
             if not views:
@@ -175,7 +177,7 @@ class RunRecords:
         """
         known = self._known.get(run)
         if known is None:
-            view = await self._history.run(run)
+            view = await self.history.run(run)
             return RunLog(view, *self._tail_of(view).read(after))
         await known.log.wait(after, min(wait, LONGEST_WAIT))
         lines, following = known.log.read(after)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from plugin_runtime.protocol import Cause
 from plugin_runtime.task_views import RunView
+from supervisor.jobs.former_runs import FormerRun
 from supervisor.jobs.live_log import LiveLog
 from supervisor.schedule.job_spec import JobSpec
 
@@ -63,3 +64,6 @@ class RunFactory(Protocol):
         Raises:
             ConflictError: it cannot be run now.
         """
+
+    def resume(self, request: RunRequest, former: FormerRun, log: LiveLog, listener: RunListener) -> ActiveRun:
+        """The same for a run that a supervisor before began."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from errno import ESRCH
 from typing import Any
 
 from plugin_runtime.protocol import Cause, Progress, State
@@ -14,7 +15,9 @@ from plugin_runtime.wire import Envelope
 from supervisor.child import Child, Surroundings
 from supervisor.child_events import StartRequested, StopRequested
 from supervisor.child_record import Ending
+from supervisor.errors import SpawnError
 from supervisor.exits import exit_record
+from supervisor.jobs.former_runs import FormerRun
 from supervisor.jobs.host import RunProcess
 from supervisor.jobs.live_log import LiveLog, Tee
 from supervisor.jobs.outcome import conclusion_of_exit, conclusion_of_word
@@ -26,6 +29,8 @@ from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)
 
+_LEAST = 0.001
+"""Seconds; 0 would let it run for as long as it takes."""
 _BEFORE_READY = {State.PENDING, State.STARTING}
 
 
@@ -45,10 +50,18 @@ class Run:
     """Implements ChildOwner for its one process, and ActiveRun."""
 
     def __init__(
-        self, request: RunRequest, process: RunProcess, services: RunServices, log: LiveLog, listener: RunListener
+        self,
+        request: RunRequest,
+        process: RunProcess,
+        services: RunServices,
+        log: LiveLog,
+        listener: RunListener,
+        former: FormerRun | None = None,
     ) -> None:
+        """``former``: it has begun before, and its process goes on."""
         around = replace(services.around, logs=Tee(log, services.around.logs))
         self._request = request
+        self._former = former
         self._settings = process.settings
         self._services = services
         self._listener = listener
@@ -71,10 +84,15 @@ class Run:
         return replace(active_view(self._request, self._watch.started, self._child.pid), log_tail=tail)
 
     def begin(self) -> None:
-        self._watch.start()
+        timeout = self._request.job.timeout
+        if self._former is None:
+            self._watch.start()
+        else:
+            self._watch.resume(self._former.started, self._former.age)
+            timeout = timeout and max(_LEAST, timeout - self._former.age)
         self._services.tree.add(self._child)
-        if self._request.job.timeout:
-            self._arm(self._request.job.timeout)
+        if timeout:
+            self._arm(timeout)
         self._child.post(StartRequested(self._request.actor))
 
     def stop(self, cause: Cause, actor: str) -> None:
@@ -94,7 +112,14 @@ class Run:
     # --- ChildOwner ---
 
     def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
+        if self._former is not None:
+            raise SpawnError(
+                child.spec.id, child.spec.command[0], ProcessLookupError(ESRCH, "it ended before it was taken over")
+            )
         return self._settings
+
+    def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
+        """It goes on as it is."""
 
     def changed(self, child: Child) -> None:
         self._ending = child.record.ending or self._ending

@@ -15,6 +15,8 @@ from supervisor.clock import Clock
 from supervisor.errors import ConflictError
 from supervisor.jobs.admission import Admission
 from supervisor.jobs.books import Books
+from supervisor.jobs.former_runs import FormerRun
+from supervisor.jobs.live_log import LiveLog
 from supervisor.jobs.records import RunRecords
 from supervisor.jobs.request import ActiveRun, RunFactory, RunRequest
 from supervisor.jobs.shared_run import SharedRun
@@ -77,6 +79,17 @@ class Runner:
             case Verdict.REPLACE:
                 self._replace(job.id, request.actor)
         return self._records.view(request.id)
+
+    def resume(self, job: JobSpec, former: FormerRun) -> None:
+        """Go on with a run that a supervisor before began: the only one of its job, by the rules of overlap."""
+        if self._books.current(job.id) is not None:
+            logger.warning("Run %s of job %s is given up: another one is under way", former.view.id, job.id)
+            return
+        request = RunRequest(former.view.id, next(self._numbers), job, former.view.actor, former.view.scheduled)
+        self._records.expect(request)
+        self._books.request(request)
+        logger.info("Run %s of job %s goes on", request.id, job.id)
+        self._begin(request, lambda log: self._factory.resume(request, former, log, self))
 
     def missed(self, job: JobSpec, actor: str, due: float, message: str) -> RunView:
         """Put on record that a run was noticed too late to begin."""
@@ -177,9 +190,10 @@ class Runner:
                 self._begin(self._admission.admit())
         self._wake()
 
-    def _begin(self, request: RunRequest) -> None:
+    def _begin(self, request: RunRequest, make: Callable[[LiveLog], ActiveRun] | None = None) -> None:
+        make = make or (lambda log: self._factory.make(request, log, self))
         try:
-            run = self._factory.make(request, self._records.log(request.id), self)
+            run = make(self._records.log(request.id))
             self._active[request.id] = run
             self._records.begin(run)
         except ConflictError as error:

@@ -9,6 +9,7 @@ from plugin_runtime.views import ExitView
 from supervisor.child import Child
 from supervisor.clock import Clock
 from supervisor.errors import ConflictError
+from supervisor.jobs.former_runs import FormerRun
 from supervisor.jobs.outcome import Conclusion, conclusion_of_service, conclusion_of_word
 from supervisor.jobs.request import RunListener, RunRequest
 from supervisor.jobs.stopwatch import Stopwatch
@@ -33,10 +34,16 @@ class SharedRun:
         clock: Clock,
         listener: RunListener,
         last_word: float = LAST_WORD,
+        former: FormerRun | None = None,
     ) -> None:
-        """Raise ConflictError where there is no service that could take it."""
+        """``former``: it has begun before, in a service that goes on.
+
+        Raises:
+            ConflictError: there is no service that could take it.
+        """
         self._request = request
-        self._service = _fit(service)
+        self._former = former
+        self._service = _fit(service) if former is None else _known(service)
         self._listener = listener
         self._last_word = last_word
         self._pid = self._service.pid
@@ -52,19 +59,30 @@ class SharedRun:
         return active_view(self._request, self._watch.started, self._pid)
 
     def begin(self) -> None:
-        job = self._request.job
-        self._watch.start()
-        if job.timeout:
+        if self._former is None:
+            self._watch.start()
+        else:
+            self._watch.resume(self._former.started, self._former.age)
+        left = self._left
+        if left:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(job.timeout + self._last_word, self._overran)
-        self._service.send(RunJob(self._request.id, job.name, job.timeout))
+            self._timer = loop.call_later(left + self._last_word, self._overran)
+        self._order(left)
         self._listener.ready(self)
 
     def ask_again(self) -> None:
         """After a reconnect: the order, or the word that it has ended, may have been lost with the connection."""
-        job = self._request.job
-        left = max(_LEAST, job.timeout - (self._watch.elapsed or 0.0)) if job.timeout else 0.0
-        self._service.send(RunJob(self._request.id, job.name, left))
+        self._order(self._left)
+
+    @property
+    def _left(self) -> float:
+        """Seconds of its timeout; 0 where it has none."""
+        timeout = self._request.job.timeout
+        return max(_LEAST, timeout - (self._watch.elapsed or 0.0)) if timeout else 0.0
+
+    def _order(self, left: float) -> None:
+        """Have the service begin with it, unless it has done so before."""
+        self._service.send(RunJob(self._request.id, self._request.job.name, left))
 
     def stop(self, cause: Cause, actor: str) -> None:
         """Nothing can be done: a thread cannot be killed. It ends by itself, by its timeout or with the service."""
@@ -85,6 +103,12 @@ class SharedRun:
         if self._timer is not None:
             self._timer.cancel()
         self._listener.ended(self, ended_view(self.view, conclusion, self._watch))
+
+
+def _known(service: Child | None) -> Child:
+    if service is None:
+        raise ConflictError("the service that it ran in is gone")
+    return service
 
 
 def _fit(service: Child | None) -> Child:

@@ -16,6 +16,11 @@ class Stopwatch:
         self.started = self._clock.time()
         self._since = self._clock.monotonic()
 
+    def resume(self, started: float, age: float) -> None:
+        """As if it had been started ``age`` seconds ago, when the wall clock said ``started``."""
+        self.started = started
+        self._since = self._clock.monotonic() - age
+
     @property
     def now(self) -> float:
         """Seconds since the epoch."""

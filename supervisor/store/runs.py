@@ -45,6 +45,10 @@ class RunHistory:
         """Raise UnknownNameError where there is none, or none any more."""
         return await self._database.read("get the run", partial(_run, run=run))
 
+    async def open_runs(self) -> list[RunView]:
+        """Those without an outcome."""
+        return await self._database.read("list the open runs", _open_runs)
+
     async def last_runs(self) -> dict[str, RunView]:
         """The newest run of each job, without its output and traceback."""
         return await self._database.read("list the last runs", _last_runs)
@@ -126,6 +130,10 @@ def _runs(session: Session, *, job: str | None, limit: int) -> list[RunView]:
     if job is not None:
         query = query.where(Run.job == job)
     return [_view(row) for row in session.scalars(query)]
+
+
+def _open_runs(session: Session) -> list[RunView]:
+    return [_view(row) for row in session.scalars(select(Run).where(Run.outcome.is_(None)))]
 
 
 def _run(session: Session, *, run: str) -> RunView:

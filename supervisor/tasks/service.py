@@ -37,6 +37,9 @@ class JobBook(plugin_jobs.JobBook, Protocol):
     def finished(self, message: RunFinished) -> None:
         """A service says how a run ended that is shared with it."""
 
+    def service_survived(self, owner: str) -> None:
+        """The process of a service goes on that a supervisor before started."""
+
     def service_connected(self, owner: str) -> None:
         """The process of a service can be spoken to, for the first time or again."""
 
@@ -168,6 +171,9 @@ class Service:
         child.respecify(service_spec(self._built, configuration))
         settings: Mapping[str, Any] = to_wire(service_settings(self._built, configuration))
         return settings
+
+    def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
+        self._services.jobs.service_survived(self._name)
 
     def changed(self, child: Child) -> None:
         self._note_failure(child)

@@ -5,7 +5,8 @@ fail:MESSAGE: say that it cannot start; requests:N: a beat after so many request
 finished:OUTCOME: the end of a run; obedient: wait for Stop, say that the run has succeeded, and exit 0;
 hog:MB: take memory; deaf: ignore Stop and SIGTERM; again: connect a second time, keeping the first connection;
 once:FILE: only the first one ever goes on, others serve; print:TEXT: to stderr; exit:CODE; kill: SIGKILL to itself;
-serve: until told to stop; wait:FILE: until it is there; pause: for ever.
+serve: until told to stop; stay: likewise, and connect again, ready, when the connection closes;
+wait:FILE: until it is there; pause: for ever.
 """
 
 import faulthandler
@@ -66,6 +67,27 @@ def serve():
     os._exit(0)
 
 
+def stay():
+    while True:
+        try:
+            while data := sockets[-1].recv(65536):  # whole frames: nobody says much to a guest
+                if any(isinstance(envelope.message, Stop) for envelope in Decoder().feed(data)) and not deaf:
+                    os._exit(0)
+        except OSError:
+            pass
+        while not connected_again():
+            time.sleep(0.01)
+        say(Ready())
+
+
+def connected_again():
+    try:
+        connect()
+    except OSError:
+        return False
+    return True
+
+
 for step in sys.argv[1:]:
     name, _, argument = step.partition(":")
     if name in {"hello", "again"}:
@@ -110,6 +132,8 @@ for step in sys.argv[1:]:
         os.kill(os.getpid(), signal.SIGKILL)
     elif name == "serve":
         serve()
+    elif name == "stay":
+        stay()
     elif name == "pause":
         while True:
             signal.pause()

@@ -28,6 +28,9 @@ class FakeChannel:
     def send(self, message, *, standing=False):
         self.sent.append(message)
 
+    def deliver(self):
+        """At once."""
+
     def receive(self, message):
         """What the supervisor says, as the control thread passes it on."""
         self.listener.tell(self.listener.received, message)

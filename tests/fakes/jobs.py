@@ -148,6 +148,9 @@ class FakeFactory:
         self.made.append(run)
         return run
 
+    def resume(self, request, former, log, listener):
+        return self.make(request, log, listener)
+
 
 class FakeJobRepository:
     """Rows by id; ``saved`` keeps each transaction."""
@@ -199,6 +202,11 @@ class FakeRunHistory:
             raise UnknownNameError("run", run)
         return self.rows[run]
 
+    async def open_runs(self):
+        if self.error is not None:
+            raise self.error
+        return [view for view in self.rows.values() if view.outcome is None]
+
     async def last_runs(self):
         if self.error is not None:
             raise self.error
@@ -207,7 +215,7 @@ class FakeRunHistory:
     async def abandon(self, message, ours):
         if self.error is not None:
             raise self.error
-        self.abandoned = (message, list(ours))
+        self.abandoned = (message, sorted(ours))
         return 0
 
 

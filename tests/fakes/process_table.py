@@ -1,6 +1,7 @@
 """Real children in a process table of their own: the adapters they need, an owner that remembers, an orderly end."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,9 +14,11 @@ from supervisor.child_events import StartRequested
 from supervisor.clock import Clock, SystemClock
 from supervisor.control import ControlServer
 from supervisor.log_files import LogFiles, LogWriter
+from supervisor.process_records import ProcessRecords
 from supervisor.reaper import Reaper
 from supervisor.spec import ChildSpec, LivenessPolicy, RestartPolicy, Timeouts
 from supervisor.state_folder import StateFolder
+from supervisor.survivors import Remains, Survivors
 from supervisor.tree import Tree
 from tests.fakes.processes import CHILDREN, DEADLINE
 from tests.fakes.waiting import until
@@ -51,6 +54,7 @@ class RecordingOwner:
         self.disconnections = 0
         self.exits = []
         self.tokens = []
+        self.adoptions = []
         self.withdrawn = []
         self.hold = False
         """Keep withdrawn workers until the test calls what is in ``withdrawn``."""
@@ -58,6 +62,9 @@ class RecordingOwner:
     def settings_for(self, child, token):
         self.tokens.append(token)
         return {"number": len(self.tokens)}
+
+    def adopted(self, child, token, settings):
+        self.adoptions.append((token, settings))
 
     def changed(self, child):
         if not self.states or self.states[-1] is not child.state:
@@ -92,6 +99,8 @@ class Table:
     tree: Tree
     folder: StateFolder
     owner: RecordingOwner = field(default_factory=RecordingOwner)
+    is_abandoned: bool = False
+    """Whether what runs at the end goes on, as after the death of a supervisor."""
 
     def add(self, *steps, **fields) -> Child:
         """A guest that is not started yet; it belongs to ``owner``."""
@@ -112,30 +121,54 @@ class Table:
 
 @asynccontextmanager
 async def process_table(folder: StateFolder, clock: Clock | None = None, places: int = PLACES) -> AsyncIterator[Table]:
-    """Adapters for real; whatever runs at the end is stopped in a hurry. ``places``: of those that start at once."""
+    """Adapters for real; whatever runs at the end is stopped in a hurry. ``places``: of those that start at once.
+
+    What a table before has left behind is taken over.
+    """
     clock = clock or SystemClock()
     loop = asyncio.get_running_loop()
     logs = LogWriter(LogFiles(folder.logs), clock)
     logs.start()
-    reaper = Reaper(loop)
+    records = ProcessRecords(folder)
+    survivors = Survivors(Remains.of(records.read_all()).living)
+    reaper = Reaper(loop, spared=lambda: survivors.pids)
     reaper.start()
-    control = ControlServer(folder.control_socket)
+    control = ControlServer(folder.control_socket, may_be_expected=survivors.includes)
     await control.start()
     tree = Tree(clock)
     try:
         births = Births(folder, reaper, control, limit=places)
-        yield Table(Surroundings(clock, folder, control, reaper, logs, births), tree, folder)
+        table = Table(Surroundings(clock, folder, control, reaper, logs, births, records, survivors), tree, folder)
+        yield table
     finally:
-        stopping = asyncio.create_task(tree.stop_all(Cause.SHUTDOWN, "test"))
-        while not stopping.done():
-            tree.hurry()
-            await asyncio.wait([stopping], timeout=0.05)
-        stopping.result()
+        if not table.is_abandoned:
+            await stop_in_a_hurry(tree)
         tree.close()
         await control.close()
         reaper.close()
+        stop_reading(tree)
         await asyncio.sleep(0)  # connections are closed in the next turn
         logs.close()
+
+
+async def stop_in_a_hurry(tree: Tree) -> None:
+    stopping = asyncio.create_task(tree.stop_all(Cause.SHUTDOWN, "test"))
+    while not stopping.done():
+        tree.hurry()
+        await asyncio.wait([stopping], timeout=0.05)
+    stopping.result()
+
+
+def stop_reading(tree: Tree) -> None:
+    """Give back what the kernel would take from a dead supervisor: the ends of pipes, and the pidfds."""
+    loop = asyncio.get_running_loop()
+    for child in tree.children:
+        if child.incarnation is not None:
+            for pipe in child.incarnation.process.pipes:
+                loop.remove_reader(pipe.fd)
+                os.close(pipe.fd)
+            child.incarnation.process.release()
+            child.incarnation.process.reaped(0)  # Popen would complain
 
 
 def with_timeouts(**seconds: float) -> Timeouts:

@@ -51,6 +51,9 @@ class _Workers(RecordingOwner):
         super().__init__()
         self._settings = settings
 
+    def adopted(self, child, token, settings):
+        pass
+
     def settings_for(self, child, token):
         self.tokens.append(token)
         return to_wire(replace(self._settings, link_path=f"{self._settings.link_path}.{token}"))

@@ -214,6 +214,33 @@ def test_the_channel_comes_back_and_says_again_what_stands(supervisor):
     assert len(supervisor.of(Progress)) == 1
 
 
+def test_a_last_word_waits_for_the_next_supervisor(supervisor):
+    """A run that ends meanwhile would else be one that nobody knows the end of."""
+    with channel_to(supervisor) as channel:
+        channel.connect()
+        supervisor.wait_for(Beat)
+        supervisor.die()
+        channel.send(Progress("the end"))
+        said = threading.Thread(target=channel.deliver)
+        said.start()
+        supervisor.listen()
+        supervisor.wait_for(Progress)
+        said.join(10.0)
+        assert not said.is_alive()
+
+
+def test_a_last_word_waits_no_longer_than_somebody_may_come(supervisor):
+    """After the grace there is nobody to be told."""
+    killed = []
+    with channel_to(supervisor, exit_process=killed.append) as channel:
+        channel.connect()
+        supervisor.wait_for(Beat)
+        supervisor.die()
+        channel.send(Progress("the end"))
+        channel.deliver()
+        assert supervisor.of(Progress) == []
+
+
 def test_rubbish_from_the_supervisor_costs_the_connection_and_no_more(supervisor):
     """A malformed message ends the conversation, never the worker."""
     with channel_to(supervisor) as channel:

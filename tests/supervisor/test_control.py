@@ -304,6 +304,42 @@ def test_a_process_that_speaks_before_it_is_known_waits_for_its_answer(tmp_path)
     asyncio.run(main())
 
 
+def test_a_survivor_waits_for_its_answer_until_it_is_taken_over(tmp_path):
+    """It outlived its supervisor; the next one does not know yet what becomes of it."""
+    survivors = {("hello.2", "old"), ("hello.3", "old")}
+
+    async def main():
+        async with scene(tmp_path, may_be_expected=lambda *child: child in survivors) as at:
+            wanted, unwanted, stranger = await at.connect(), await at.connect(), await at.connect()
+            wanted.say(hello(child="hello.2", nonce="old"))
+            unwanted.say(hello(child="hello.3", nonce="old"))
+            stranger.say(hello(child="hello.2", nonce="guessed"))
+            assert await stranger.hear() == Refused("no child 'hello.2' is expected")
+            survivors.discard(("hello.2", "old"))
+            at.expect(child="hello.2", nonce="old")
+            assert at.listener.connection is None  # whoever expects it is not done yet
+            assert isinstance(await wanted.hear(), Welcome)
+            survivors.clear()
+            at.server.answer_early()
+            assert await unwanted.hear() == Refused("no child 'hello.3' is expected")
+
+    asyncio.run(main())
+
+
+def test_a_guest_of_the_version_before_is_spoken_to_in_its_own(tmp_path, monkeypatch):
+    """An upgrade replaces the supervisor first: what runs goes on with the protocol that it knows."""
+    monkeypatch.setattr("supervisor.control.PROTOCOL_VERSION", PROTOCOL_VERSION + 1)
+    monkeypatch.setattr("supervisor.control.ACCEPTED_VERSIONS", {PROTOCOL_VERSION, PROTOCOL_VERSION + 1})
+
+    async def main():
+        async with scene(tmp_path) as at:
+            guest = await at.connect()
+            guest.say(hello())
+            assert await guest.hear() == Welcome(PROTOCOL_VERSION, {"answer": 42})
+
+    asyncio.run(main())
+
+
 def test_a_process_that_is_not_claimed_is_refused_at_the_end_of_its_birth(tmp_path):
     """The fork came too late, and another process has its place; nor does anybody wait for one that has gone."""
 

@@ -9,6 +9,7 @@ import pytest
 
 from plugin_runtime.protocol import Cause, State
 from supervisor.child_events import (
+    Adopted,
     Arm,
     AskToStop,
     BackoffElapsed,
@@ -58,6 +59,7 @@ EXAMPLES: dict[str, Event] = {
         RESTART,
         HurryRequested(),
         Spawned(),
+        Adopted(100.0, 3),
         NO_SPAWN,
         SpawnCancelled(),
         BecameReady(),
@@ -86,7 +88,7 @@ def documented_cells() -> list[tuple[str, State, str]]:
 def life_in(state: State, event: Event) -> Life:
     """A plain life in ``state``, as the page shows it, ready for ``event``."""
     events = WAY_TO[state]
-    if state is State.STARTING and isinstance(event, Spawned | SpawnFailed | SpawnCancelled):
+    if state is State.STARTING and isinstance(event, Spawned | Adopted | SpawnFailed | SpawnCancelled):
         events = (START,)
     life = Life(*events)
     if isinstance(event, TimerEvent):

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from supervisor.errors import XcoreError
-from supervisor.run_folder import empty_run_folder, make_state_folder
+from supervisor.run_folder import clear_run_folder, make_state_folder
 from supervisor.state_folder import MAX_SOCKET_PATH, StateFolder
 
 
@@ -53,6 +53,16 @@ def test_stale_sockets_and_fifos_are_removed_and_noticed(folder):
     make_state_folder(folder)
     folder.control_socket.touch()
     (folder.run / "ab12.out").touch()
-    assert empty_run_folder(folder)
+    assert clear_run_folder(folder, keep=set())
     assert list(folder.run.iterdir()) == []
-    assert not empty_run_folder(folder)
+    assert not clear_run_folder(folder, keep=set())
+
+
+def test_the_files_of_processes_that_live_are_kept(folder):
+    """Row 23: whoever takes them over reads their output and links to them; the address of the gateways is theirs."""
+    make_state_folder(folder)
+    kept = {folder.output_fifo("ab12", "out"), folder.link_socket("ab12"), folder.process_record("ab12")}
+    for path in (*kept, folder.gateway_file, folder.control_socket, folder.output_fifo("cd34", "out")):
+        path.touch()
+    assert clear_run_folder(folder, keep={"ab12"})
+    assert set(folder.run.iterdir()) == {*kept, folder.gateway_file}

@@ -1,0 +1,200 @@
+"""What a supervisor finds of one that died before it: whose processes go on, whose end, and what became of the rest.
+
+A supervisor that starts within the grace of those that run takes each of them over where it would otherwise start one
+like it (Child). What nobody wants is ended in order: processes of code, settings or jobs that are others now, and those
+that serve nobody but the supervisor that is gone.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from errno import ESRCH
+from pathlib import Path
+from typing import Any
+
+from plugin_runtime.protocol import Cause, Kind, State
+from plugin_runtime.views import ExitView
+from plugin_runtime.wire import Envelope
+from supervisor.child import Child, Surroundings
+from supervisor.child_events import StartRequested, StopRequested
+from supervisor.config.configuration import Configuration
+from supervisor.door import ask_for_door, is_as_configured
+from supervisor.errors import SpawnError
+from supervisor.exits import exit_record, explain
+from supervisor.process_records import ProcessRecord, ProcessRecords
+from supervisor.run_folder import clear_run_folder, remove_files
+from supervisor.spec import ChildSpec, ExitStatus, RestartPolicy, RestartWhen, Timeouts
+from supervisor.state_folder import StateFolder
+from supervisor.survivors import ADOPTED, Remains, Survivors
+from supervisor.tree import Tree
+
+logger = logging.getLogger(__name__)
+
+DOOR_TIMEOUT = 1.0
+"""Seconds for a gateway to hand over the listening socket; one that is slower is ill."""
+SILENCE = 3.0
+"""Seconds in which one that nobody wants should have said that it is ready to be asked; then it is told by signals."""
+FAREWELL = Timeouts(start=60.0, stop=30.0, term=5.0)
+"""Of those: nobody knows any more what their own settings were."""
+
+
+class Takeover:
+    """Made under the lock of the state folder, before anything runs. Owns the survivors; implements ChildOwner."""
+
+    def __init__(self, folder: StateFolder) -> None:
+        self._folder = folder
+        self.records = ProcessRecords(folder)
+        remains = Remains.of(self.records.read_all())
+        self.survivors = Survivors(remains.living)
+        self._dead = remains.dead
+        self.predecessor_died = clear_run_folder(folder, keep={record.token for record in remains.living})
+        """Or was ended by force, not long ago maybe."""
+        self._around: Surroundings
+        self._tree: Tree
+        self._recorded: Callable[[ExitView], None]
+        self._unwanted: dict[Child, ProcessRecord] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    @property
+    def gateways(self) -> list[ProcessRecord]:
+        """Those that may hold the door open."""
+        return [record for record in self.survivors.records if record.kind is Kind.GATEWAY]
+
+    async def find_door(self, configuration: Configuration) -> socket.socket | None:
+        """Get the listening socket from a gateway that serves, if it is what is configured now.
+
+        Gateways that keep it to themselves are killed: nobody else could listen there.
+        """
+        for record in self.gateways:
+            try:
+                return await asyncio.to_thread(_door_of, record, configuration)
+            except OSError as error:
+                logger.warning("%s (pid %d) does not hand over the listening socket: %s", record.id, record.pid, error)
+        for record in self.gateways:
+            kill(record)
+        return None
+
+    def begin(self, around: Surroundings, tree: Tree, recorded: Callable[[ExitView], None]) -> None:
+        """Put on record who died while there was no supervisor, and end who is of no use to this one."""
+        self._around, self._tree, self._recorded = around, tree, recorded
+        for record in self._dead:
+            self._report(record)
+        if self.survivors:
+            logger.info("The supervisor before died; taking over %d processes of it", len(self.survivors.records))
+        for record in self.survivors.records:
+            if record.kind not in ADOPTED:
+                self.survivors.take(record)
+                self._end(self._adopt(record))
+
+    def end_rest(self) -> None:
+        """End whoever was not taken over: they are asked to, and told by signals where they do not answer."""
+        for record in self.survivors.take_all():
+            if record.is_alive:
+                logger.info("%s (pid %d) is not wanted any more; it is ended", record.id, record.pid)
+                asyncio.get_running_loop().call_later(SILENCE, self._end, self._adopt(record))
+            else:
+                self._report(record)
+
+    def _report(self, record: ProcessRecord) -> None:
+        """When and how it died nobody saw."""
+        remove_files(self._folder, record.token)
+        message = "it ended while there was no supervisor"
+        view = exit_record(
+            spec_of(record), record.pid, Cause.UNKNOWN, ExitStatus(), uptime=0.0, log_tail=[], message=message
+        )
+        logger.info("%s", explain(view))
+        self._recorded(view)
+
+    def _adopt(self, record: ProcessRecord) -> Child:
+        child = Child(spec_of(record), self, only(record, self._around))
+        self._unwanted[child] = record
+        self._tree.add_former(child)
+        child.post(StartRequested("supervisor"))
+        return child
+
+    def _end(self, child: Child) -> None:
+        if child.state in {State.STARTING, State.RUNNING, State.STALLED}:
+            cause = Cause.RELOAD if child.spec.kind in ADOPTED else Cause.PARENT_LOST
+            child.post(StopRequested(cause, "supervisor"))
+
+    # --- ChildOwner ---
+
+    def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
+        """Called only where it died a moment ago: no other is to take its place."""
+        raise SpawnError(child.spec.id, child.spec.command[0], ProcessLookupError(ESRCH, "it ended by itself"))
+
+    def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
+        """It is on its way out."""
+
+    def changed(self, child: Child) -> None:
+        if child.state is State.RUNNING:
+            self._end(child)
+
+    def connected(self, child: Child) -> None:
+        """It says next whether it is ready."""
+
+    def disconnected(self, child: Child) -> None:
+        """Its exit follows."""
+
+    def received(self, child: Child, envelope: Envelope) -> None:
+        """Whoever wanted to know is gone."""
+
+    def withdraw(self, child: Child, done: Callable[[], None]) -> None:
+        done()
+
+    def used_up(self, child: Child, cause: Cause) -> bool:
+        return True
+
+    def exited(self, child: Child, record: ExitView) -> None:
+        remove_files(self._folder, self._unwanted.pop(child).token)
+        self._recorded(record)
+        # Later: whoever says that it has ended is about to settle it.
+        removal = self._tree.remove(child, Cause.FINISHED, "supervisor")
+        task = asyncio.create_task(removal, name=f"retire-{child.spec.id}")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+
+def _door_of(gateway: ProcessRecord, configuration: Configuration) -> socket.socket | None:
+    """None where it listens somewhere else than is wanted now. Blocks."""
+    door = ask_for_door(Path(gateway.settings.get("door_path", "")), gateway.nonce, DOOR_TIMEOUT)
+    if is_as_configured(door, configuration):
+        return door
+    door.close()
+    return None
+
+
+def only(record: ProcessRecord, around: Surroundings) -> Surroundings:
+    """Surroundings in which a child takes over this process, whatever its own spec is."""
+    return replace(around, survivors=Survivors([record], suits=lambda _record, _spec: True))
+
+
+def kill(record: ProcessRecord) -> None:
+    """Kill a process that is known by its record, with its group."""
+    with suppress(OSError):
+        pidfd = os.pidfd_open(record.pid)
+        try:
+            if record.is_alive:  # asked when its pid could not become another's any more
+                os.killpg(record.pid, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
+
+
+def spec_of(record: ProcessRecord) -> ChildSpec:
+    """As far as it is known what the process was."""
+    return ChildSpec(
+        id=record.id,
+        name=record.name,
+        kind=record.kind,
+        command=record.command,
+        working_directory=Path("/"),
+        generation=record.generation,
+        restart=RestartPolicy(when=RestartWhen.NEVER),
+        timeouts=FAREWELL,
+        liveness=None,
+    )

@@ -1,0 +1,273 @@
+"""A supervisor that dies, or is replaced, while everything goes on: the next one takes it over."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from tests.integration.project import Project, is_alive
+
+pytestmark = [pytest.mark.process, pytest.mark.environment, pytest.mark.slow]
+
+SERVING = ("gateway", "worker", "task", "job")
+
+TASK = """
+import time
+from pathlib import Path
+
+
+def lasting():
+    while not Path("go").exists():
+        time.sleep(0.01)
+    print("the run has seen it")
+
+
+def inside():
+    lasting()
+
+
+def service_main(service):
+    number = 0
+    while not service.wait(0.01):
+        number += 1
+        print(f"line {number}", flush=True)
+"""
+CON = """[
+    {"func": lasting, "name": "lasting", "days": 1, "timeout": 60},
+    {"func": inside, "name": "inside", "days": 1, "shared": True},
+]"""
+
+
+@pytest.fixture
+def system(project: Project) -> Project:
+    """Two gateways, two plugins, and a task that never rests."""
+    project.configure(gateway={"processes": 2})
+    project.add_app("hello", "workbench", instances=2)
+    project.add_app("other", "workbench")
+    project.add_task("counting", TASK, con=CON)
+    return project.up()
+
+
+def pids(system: Project, *kinds: str) -> dict[str, int]:
+    """By id, of what runs."""
+    processes = system.admin.get("/admin/processes").raise_for_status().json()
+    return {found["id"]: found["pid"] for found in processes if found["kind"] in kinds and found["state"] == "running"}
+
+
+@contextmanager
+def load(system: Project, path: str) -> Iterator[list[int]]:
+    """Requests in several threads, one after the other in each; their statuses are there at the end."""
+    stop, statuses = Event(), []
+
+    def work() -> None:
+        while not stop.is_set():
+            statuses.append(client.get(path).status_code)
+
+    with system.client() as client, ThreadPoolExecutor(4) as pool:
+        works = [pool.submit(work) for _ in range(4)]
+        try:
+            yield statuses
+        finally:
+            stop.set()
+        for done in works:
+            done.result()
+
+
+def kill_supervisor(system: Project) -> None:
+    """Alone; what it ran goes on."""
+    system.process.kill()
+    system.process.wait()
+    system.process = None
+
+
+def come_back(system: Project) -> None:
+    """Start the next supervisor; return when everything that is wanted has its process."""
+    before = system.log.count(" Tasks: ")
+    system.start()
+    system.wait_until(lambda: system.log.count(" Tasks: ") > before, "everything is settled")
+
+
+def replace_supervisor(system: Project) -> None:
+    kill_supervisor(system)
+    come_back(system)
+
+
+def numbers(system: Project) -> list[int]:
+    """The lines of the service that are in its log, in order."""
+    return [int(number) for number in re.findall(r" counting out line (\d+)", system.plugin_log("counting"))]
+
+
+def test_everything_goes_on_under_the_next_supervisor(system):
+    """Row 23: the same processes, and not one failed request."""
+    before = pids(system, *SERVING)
+    with load(system, "/hello/pid") as statuses:
+        replace_supervisor(system)
+    assert set(statuses) == {200}
+    assert pids(system, *SERVING) == before
+    assert system.health()["status"] == "ok"
+    assert system.http.get("/openapi.json").json()["paths"]
+
+
+def test_its_log_has_no_gap(system):
+    """What is printed while nobody reads waits in the FIFO."""
+    system.wait_until(lambda: len(numbers(system)) > 10, "the service prints")
+    replace_supervisor(system)
+    seen = len(numbers(system))
+    system.wait_until(lambda: len(numbers(system)) > seen + 10, "it goes on printing")
+    found = numbers(system)
+    # One line may have been read and not yet written at the moment of the kill; a kill -9 asks nobody.
+    missing = set(range(1, found[-1])) - set(found)
+    assert len(missing) <= 25
+    assert found == sorted(set(found))
+
+
+def test_a_worker_that_was_taken_over_is_supervised_like_any_other(system):
+    """Its death is recorded with its signal, and another one follows at once, forked from a template."""
+    replace_supervisor(system)
+    pid = system.pid("other")
+    os.kill(pid, signal.SIGKILL)
+    assert system.http.get("/other/pid").raise_for_status().json() != pid
+    record = system.wait_until(lambda: next((e for e in system.exits("other") if e["pid"] == pid), None), "its record")
+    assert (record["cause"], record["signal"]) == ("signal", signal.SIGKILL)
+
+
+def test_the_exit_code_of_one_that_was_taken_over_is_known(system):
+    """From the kernel: the supervisor is not its parent."""
+    replace_supervisor(system)
+    pid = system.pid("other")
+    system.http.get("/other/leave", params={"code": 3})
+    record = system.wait_until(lambda: next((e for e in system.exits("other") if e["pid"] == pid), None), "its record")
+    assert (record["cause"], record["exit_code"]) == ("crash", 3)
+
+
+def test_one_that_died_meanwhile_is_recorded_and_replaced(system):
+    """Nobody saw it: cause unknown. Its callers notice nothing."""
+    pid = system.pid("other")
+    kill_supervisor(system)
+    os.kill(pid, signal.SIGKILL)
+    come_back(system)
+    assert system.http.get("/other/pid").raise_for_status().json() != pid
+    record = system.wait_until(lambda: next((e for e in system.exits("other") if e["pid"] == pid), None), "its record")
+    assert (record["cause"], record["message"]) == ("unknown", "it ended while there was no supervisor")
+
+
+def test_what_is_not_wanted_any_more_is_ended(system):
+    """Code that changed, a plugin that is gone: the new supervisor runs what is there now, and nothing else."""
+    changed, gone, unchanged = pids(system, "worker")["hello.1"], system.pid("other"), pids(system, "task")
+    kill_supervisor(system)
+    with (system.plugins / "hello" / "main.py").open("a") as code:
+        code.write("\n# changed\n")
+    (system.plugins / "other").rename(system.folder / "elsewhere")
+    come_back(system)
+    system.wait_until(lambda: not is_alive(changed) and not is_alive(gone), "both have ended")
+    assert system.http.get("/hello/pid").raise_for_status().json() != changed
+    assert pids(system, "task") == unchanged
+    record = system.wait_until(
+        lambda: next((e for e in system.exits("hello") if e["pid"] == changed), None), "a record"
+    )
+    assert (record["cause"], record["exit_code"]) == ("reload", 0)
+
+
+def test_a_run_goes_on_and_ends_well(system):
+    """In the middle of a run of a process of its own: same row, same start, and its outcome."""
+    run = system.run_job("counting.lasting")
+    started = system.wait_until(lambda: system.runs("counting.lasting")[0]["started"], "it has begun")
+    pid = system.wait_until(lambda: pids(system, "job"), "its process runs")
+    replace_supervisor(system)
+    assert pids(system, "job") == pid
+    assert system.runs("counting.lasting")[0]["outcome"] is None
+    (system.folder / "go").touch()
+    ended = system.finished(run)
+    assert (ended["outcome"], ended["started"], ended["actor"]) == ("succeeded", started, run["actor"])
+    assert ended["log_tail"][-1] == "the run has seen it"
+    assert len(system.runs("counting.lasting")) == 1
+
+
+def test_a_run_that_ends_while_there_is_no_supervisor_tells_the_next_one(system):
+    """It waits with its last word, for as long as somebody may come."""
+    run = system.run_job("counting.lasting")
+    system.wait_until(lambda: pids(system, "job"), "its process runs")
+    kill_supervisor(system)
+    (system.folder / "go").touch()
+    come_back(system)
+    assert system.finished(run)["outcome"] == "succeeded"
+
+
+def test_a_run_inside_its_service_goes_on(system):
+    """Not begun a second time, and its end is on record."""
+    run = system.run_job("counting.inside")
+    system.wait_until(lambda: system.runs("counting.inside")[0]["started"], "it has begun")
+    replace_supervisor(system)
+    (system.folder / "go").touch()
+    assert system.finished(run)["outcome"] == "succeeded"
+    assert len(re.findall("the run has seen it", system.plugin_log("counting"))) == 1
+
+
+def test_a_record_of_another_process_is_no_reason_to_touch_it(system):
+    """Row 23: a pid that was given away, here to a process that is none of ours."""
+    kill_supervisor(system)
+    path = next(path for path in (system.state / "run").glob("*.process") if '"other.1"' in path.read_text())
+    record = json.loads(path.read_text())
+    Path(path).write_text(json.dumps({**record, "pid": os.getpid()}))
+    come_back(system)
+    assert system.http.get("/other/pid").raise_for_status().json() not in {os.getpid(), record["pid"]}
+    system.wait_until(lambda: not is_alive(record["pid"]), "who is on no record is refused, and ends")
+
+
+def test_one_that_is_stopped_with_sigstop_is_taken_over_like_the_rest(system):
+    """It says nothing until it may go on; nobody waits for it."""
+    pid = system.pid("other")
+    os.kill(pid, signal.SIGSTOP)
+    kill_supervisor(system)
+    system.start()
+    try:
+        system.wait_until(
+            lambda: "gateway.2 (pid" in system.log.partition("taking over")[2], "the gateways are taken over"
+        )
+        assert system.http.get("/hello/pid").is_success
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    system.wait_for_state("other", "running")
+    assert system.pid("other") == pid
+
+
+def test_an_upgrade_replaces_the_supervisor_and_nothing_else(system):
+    """Same pid of its own, same processes, not one failed request, and a run that goes on."""
+    run = system.run_job("counting.lasting")
+    system.wait_until(lambda: pids(system, "job"), "its process runs")
+    before = pids(system, "supervisor", *SERVING)
+    with load(system, "/hello/pid") as statuses:
+        done = system.xcore("upgrade", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["pid"] == before["supervisor"]
+    assert set(statuses) == {200}
+    assert pids(system, "supervisor", *SERVING) == before
+    (system.folder / "go").touch()
+    assert system.finished(run)["outcome"] == "succeeded"
+
+
+def test_what_an_upgraded_supervisor_runs_is_still_its_own(system):
+    """It stays their parent: exit codes as before."""
+    assert system.xcore("upgrade").returncode == 0
+    pid = system.pid("other")
+    system.http.get("/other/leave", params={"code": 3})
+    record = system.wait_until(lambda: next((e for e in system.exits("other") if e["pid"] == pid), None), "its record")
+    assert (record["cause"], record["exit_code"]) == ("crash", 3)
+
+
+def test_an_upgrade_to_what_does_not_start_is_refused(system):
+    """There is no way back, so it is tried before."""
+    before = pids(system, "supervisor", *SERVING)
+    (system.folder / "config.json").write_text("{")
+    done = system.xcore("upgrade", "--config", "config.json")
+    system.configure(gateway={"processes": 2})
+    assert done.returncode == 1
+    assert "cannot upgrade: what is installed does not start" in done.stderr
+    assert pids(system, "supervisor", *SERVING) == before
