@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from plugin_runtime.protocol import Cause, ExitCode, Health, Kind, State
@@ -31,6 +31,7 @@ from supervisor.gateway_processes import GatewayProcesses
 from supervisor.gateway_spec import gateway_spec
 from supervisor.gateways import Gateways
 from supervisor.generations import Generations
+from supervisor.guarding import Guarding, guard_spec
 from supervisor.interpreters import Interpreters
 from supervisor.jobs.manager import TaskManager
 from supervisor.log_files import LogFiles, LogWriter
@@ -66,6 +67,7 @@ from supervisor.template import TemplateServices
 from supervisor.threads import ThreadCensus
 from supervisor.tokens import Tokens
 from supervisor.tree import Tree
+from supervisor.tree_mark import tree_mark
 from supervisor.upgrade import Upgrade, execute_anew
 from supervisor.validation import Validator
 
@@ -105,8 +107,9 @@ async def _supervise(configuration: Configuration) -> "End":
     async with AsyncExitStack() as stack:
         make_state_folder(folder)
         lock = FolderLock(folder.lock_file)
-        lock.acquire()
+        lock.acquire(_waits_for_guard)
         stack.callback(lock.release)
+        folder = replace(folder, mark=tree_mark(folder.mark_file))
         supervisor = Supervisor(configuration, folder, Takeover(folder))
         await supervisor.start(stack)
         end = await supervisor.serve_until_stopped()
@@ -121,6 +124,10 @@ class End(Enum):
     STOP = auto()
     UPGRADE = auto()
     """Everything it runs goes on."""
+
+
+def _waits_for_guard(pid: int | None) -> None:
+    logger.info("Waiting for the guard (pid %s) of a dead supervisor: it ends what that one has left", pid)
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,7 @@ class Supervisor:
         self._draining = False
         self._refresh: asyncio.Handle | None = None
         self._gateways = Gateways(folder, self._operations.perform, self._changed, self._record_exit)
+        self._guarding = Guarding(takeover.guards, self._record_exit)
         self._tree = Tree(self._clock)
         self._ends = AsyncExitStack()
         """How that which runs comes to its end."""
@@ -203,6 +211,8 @@ class Supervisor:
         await self._open_store(stack)
         logs = LogFiles(self._folder.logs)
         self._around, self._births = await make_surroundings(self._folder, logs, self._clock, self._takeover, stack)
+        self._guarding.start(guard_spec(self._configuration, self._folder), self._tree, self._around)
+        stack.push_async_callback(self._guarding.stop)
         self._takeover.begin(self._around, self._tree, self._record_exit)
         await self._open_door(stack)
         resources = self._make_resources(stack)

@@ -363,8 +363,19 @@ class Child:
 
     def _write_down(self) -> None:
         """Let whoever comes after this supervisor know of the process."""
-        if self.incarnation is not None:
-            self._around.records.write(record_of_process(self.spec, self.record, self.incarnation))
+        incarnation = self.incarnation
+        if incarnation is None:
+            return
+        record = record_of_process(
+            self.spec,
+            incarnation.token,
+            incarnation.nonce,
+            incarnation.process,
+            restarts=self.record.restarts,
+            settings=incarnation.settings,
+            leaving=self.record.ending is not None,
+        )
+        self._around.records.write(record)
 
     def _not_born(self, reason: str) -> None:
         self._birth.conclude()

@@ -6,7 +6,7 @@
     +-- PluginRefusedError      its name or prefix is not to be had
     +-- EnvironmentBuildError   an environment cannot be built
     +-- SpawnError              the operating system did not start a process
-    +-- StateFolderLockedError  another supervisor works on the same state folder
+    +-- StateFolderLockedError  another supervisor, or the guard of one, works on the same state folder
     +-- NotRunningError         no supervisor answers on the command socket
     +-- UnknownNameError        no such plugin, task, job, token
     +-- ConflictError           the object's present state does not allow it
@@ -98,18 +98,28 @@ class ReplacementError(XcoreError):
 
 
 class StateFolderLockedError(XcoreError):
-    """Never waited for: two supervisors on one state folder would fight over every process."""
+    """Two supervisors on one state folder would fight over every process.
+
+    ``by_guard``: it is the guard of a dead one that holds it, for the few seconds in which it ends what that one left.
+    """
 
     status = 409
 
-    def __init__(self, folder: Path, holder: int | None) -> None:
+    def __init__(self, folder: Path, holder: int | None, *, by_guard: bool = False) -> None:
         by = f" (pid {holder})" if holder else ""
-        super().__init__(
-            f"cannot use state folder {folder}: another supervisor{by} runs on it",
-            hint="stop it with 'xcore down', or set supervisor.state_dir to another folder",
-        )
+        if by_guard:
+            super().__init__(
+                f"cannot use state folder {folder}: the guard{by} of a dead supervisor is still ending its processes",
+                hint="try again; its log, logs/guard.log, tells which",
+            )
+        else:
+            super().__init__(
+                f"cannot use state folder {folder}: another supervisor{by} runs on it",
+                hint="stop it with 'xcore down', or set supervisor.state_dir to another folder",
+            )
         self.folder = folder
         self.holder = holder
+        self.by_guard = by_guard
 
 
 class NotRunningError(XcoreError):

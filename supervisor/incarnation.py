@@ -10,7 +10,6 @@ from typing import Any
 from plugin_runtime.protocol import STACKS_SIGNAL, Beat, Ready
 from plugin_runtime.views import ExitView
 from supervisor.child_events import RecordExit
-from supervisor.child_record import ChildRecord
 from supervisor.control import Connection
 from supervisor.exits import exit_record
 from supervisor.liveness import LivenessState, Verdict, check, observe_beat
@@ -79,22 +78,31 @@ class Incarnation:
             self.stacks.extend(lines[: STACK_LINES - len(self.stacks)])
 
 
-def record_of_process(spec: ChildSpec, child: ChildRecord, incarnation: Incarnation) -> ProcessRecord:
-    """What the next supervisor has to know of it."""
+def record_of_process(
+    spec: ChildSpec,
+    token: str,
+    nonce: str,
+    process: Process,
+    *,
+    restarts: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    leaving: bool = False,
+) -> ProcessRecord:
+    """What whoever comes after this supervisor has to know of a process."""
     return ProcessRecord(
-        token=incarnation.token,
-        nonce=incarnation.nonce,
+        token=token,
+        nonce=nonce,
         id=spec.id,
         name=spec.name,
         kind=spec.kind,
         generation=spec.generation,
         command=spec.command,
-        pid=incarnation.process.pid,
-        start_ticks=incarnation.process.start_ticks,
+        pid=process.pid,
+        start_ticks=process.start_ticks,
         boot_id=boot_id(),
-        restarts=child.restarts,
-        settings=incarnation.settings,
-        leaving=child.ending is not None,
+        restarts=restarts,
+        settings=settings or {},
+        leaving=leaving,
     )
 
 

@@ -11,7 +11,9 @@ from plugin_runtime.protocol import Cause, Kind
 from plugin_runtime.views import ExitView
 from supervisor.environments.runner import MAX_LINE, Completed
 from supervisor.exits import exit_record
+from supervisor.incarnation import record_of_process
 from supervisor.output import Output, Sink
+from supervisor.process_records import ProcessRecords
 from supervisor.reaper import Reaper
 from supervisor.spawn import Process, spawn
 from supervisor.spec import ChildSpec, ExitStatus
@@ -25,6 +27,7 @@ class Programs:
         self._reaper = reaper
         self._folder = folder
         self._recorded = recorded
+        self._records = ProcessRecords(folder)
 
     async def run(
         self,
@@ -44,16 +47,19 @@ class Programs:
         spec = ChildSpec(f"{name}.installer", name, Kind.INSTALLER, tuple(command), cwd, environment)
         loop = asyncio.get_running_loop()
         started = time.monotonic()
-        process = spawn(spec, secrets.token_hex(TOKEN_BYTES), secrets.token_hex(16), self._folder)
+        token, nonce = secrets.token_hex(TOKEN_BYTES), secrets.token_hex(16)
+        process = spawn(spec, token, nonce, self._folder)
         ended: asyncio.Future[ExitStatus] = loop.create_future()
         self._reaper.watch(process, ended.set_result)
         output = Output(loop, process.pipes, spec.id, _sink(on_line))
         output.start()
+        self._records.write(record_of_process(spec, token, nonce, process))
         cause: Cause | None = Cause.SHUTDOWN
         try:
             cause = await _end_in_time(process, ended, timeout)
         finally:
             output.finish()
+            self._records.remove(token)
             status = ended.result() if ended.done() else ExitStatus()
             uptime = time.monotonic() - started
             self._recorded(

@@ -8,14 +8,16 @@ returns when the program was executed (vfork), so spawning is synchronous and ta
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from errno import EINVAL, ESRCH
 from pathlib import Path
 
-from plugin_runtime.protocol import ENV_CHILD, ENV_CONTROL, ENV_NONCE
+from plugin_runtime.protocol import ENV_CHILD, ENV_CONTROL, ENV_NONCE, ENV_TREE, Kind
 from supervisor.errors import SpawnError
 from supervisor.output import Pipe
 from supervisor.process_records import ProcessRecord
@@ -24,6 +26,9 @@ from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
 
 _STREAMS = ("out", "err")
+_TIED = frozenset({Kind.INSTALLER, Kind.VALIDATOR})
+"""What they find is of use only to the supervisor that asked: they die with it. All others may be taken over."""
+_TIE = Path(__file__).with_name("tied_to_parent.py")
 
 _NOT_INHERITED = re.compile(
     r"""
@@ -203,9 +208,9 @@ def _open_ends(pipes: tuple[Pipe, ...], always: ExitStack) -> list[int]:
 def _execute(spec: ChildSpec, nonce: str, folder: StateFolder, ends: list[int]) -> "subprocess.Popen[bytes]":
     ours = {ENV_CONTROL: str(folder.control_socket), ENV_NONCE: nonce, ENV_CHILD: spec.id}
     return subprocess.Popen(
-        spec.command,
+        _command(spec),
         cwd=spec.working_directory,
-        env={**spec.environment, **ours},
+        env={**spec.environment, **marking(folder), **ours},
         stdin=subprocess.DEVNULL,
         stdout=ends[0],
         stderr=ends[1],
@@ -213,6 +218,20 @@ def _execute(spec: ChildSpec, nonce: str, folder: StateFolder, ends: list[int]) 
         pass_fds=spec.pass_fds,
         start_new_session=True,
     )
+
+
+def marking(folder: StateFolder) -> dict[str, str]:
+    """What every process has in its environment, however it begins, and whatever it starts inherits."""
+    return {ENV_TREE: folder.mark} if folder.mark else {}
+
+
+def _command(spec: ChildSpec) -> tuple[str, ...]:
+    if spec.kind not in _TIED:
+        return spec.command
+    program = shutil.which(spec.command[0], path=spec.environment.get("PATH"))
+    if program is None:  # Popen says what is wrong with it
+        return spec.command
+    return (sys.executable, "-I", "-S", "-X", "utf8", str(_TIE), str(os.getpid()), program, *spec.command[1:])
 
 
 def _destroy(popen: "subprocess.Popen[bytes]") -> None:

@@ -14,6 +14,8 @@ class StateFolder:
     """Paths below ``supervisor.state_dir``."""
 
     root: Path
+    mark: str = ""
+    """In the environment of everything that is started for this folder; "" where nobody starts anything."""
 
     @property
     def run(self) -> Path:
@@ -37,6 +39,11 @@ class StateFolder:
     def lock_file(self) -> Path:
         """Locked for the life of a supervisor; outside run/, which is emptied at start."""
         return self.root / "supervisor.lock"
+
+    @property
+    def mark_file(self) -> Path:
+        """Keeps ``mark``."""
+        return self.root / "tree.mark"
 
     @property
     def environments(self) -> Path:

@@ -50,7 +50,9 @@ class Takeover:
         self._folder = folder
         self.records = ProcessRecords(folder)
         remains = Remains.of(self.records.read_all())
-        self.survivors = Survivors(remains.living)
+        self.survivors = Survivors(record for record in remains.living if record.kind is not Kind.GUARD)
+        self.guards = [record for record in remains.living if record.kind is Kind.GUARD]
+        """They leave when they are told to, which is when there is another one."""
         self._dead = remains.dead
         self.predecessor_died = clear_run_folder(folder, keep={record.token for record in remains.living})
         """Or was ended by force, not long ago maybe."""

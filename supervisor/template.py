@@ -26,7 +26,7 @@ from supervisor.child_events import Hung, RestartRequested, StartRequested
 from supervisor.errors import SpawnError
 from supervisor.origin import Birth
 from supervisor.questions import NoAnswerError
-from supervisor.spawn import Process, claim, make_pipes
+from supervisor.spawn import Process, claim, make_pipes, marking
 from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
 from supervisor.tree import Tree
@@ -184,7 +184,7 @@ class Template:
                 on_failure.callback(pipe.close)
             try:
                 async with self._asking:  # it does one after the other: the time of each is to be counted from its turn
-                    forked = await self._ask(birth.spec, birth.nonce, [str(pipe.path) for pipe in pipes])
+                    forked = await self._ask(birth, marking(folder), [str(pipe.path) for pipe in pipes])
                 process = claim(birth.spec, forked.pid, forked.start_ticks, pipes)
             except (SpawnError, ValueError, OverflowError) as error:
                 # ValueError: an environment that no message can hold, since it is no UTF-8 or too large.
@@ -192,8 +192,9 @@ class Template:
             on_failure.pop_all()
             return process
 
-    async def _ask(self, spec: ChildSpec, nonce: str, pipes: Sequence[str]) -> Forked:
-        order = Fork(spec.id, nonce, PROGRAMS[spec.kind], dict(spec.environment), *pipes)
+    async def _ask(self, birth: Birth, mark: Mapping[str, str], pipes: Sequence[str]) -> Forked:
+        spec = birth.spec
+        order = Fork(spec.id, birth.nonce, PROGRAMS[spec.kind], {**spec.environment, **mark}, *pipes)
         asked = self.child.incarnation
         try:
             answer = await self.child.questions.ask(self.child.send, order, FORK_TIMEOUT)

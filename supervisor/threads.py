@@ -22,7 +22,7 @@ CPU_SPAN = 0.5
 """Seconds between two measurements of the CPU; over less, a few ticks of the kernel's clock decide the figure."""
 
 _OURSELVES = Kind.SUPERVISOR.value
-_ASKED = {Kind.GATEWAY, Kind.TEMPLATE, Kind.WORKER, Kind.TASK, Kind.JOB}
+_ASKED = {Kind.GUARD, Kind.GATEWAY, Kind.TEMPLATE, Kind.WORKER, Kind.TASK, Kind.JOB}
 
 
 class ThreadCensus:

@@ -55,7 +55,8 @@ def imported_by(package: str) -> set[str]:
 def test_only_spawn_starts_processes():
     """Everything that runs is in the process table: one door leads out of the supervisor, one out of a template.
 
-    An upgrade executes the supervisor itself anew, in its own process.
+    An upgrade executes the supervisor itself anew, in its own process. A program that becomes another one starts none,
+    either: it is what spawn has started.
     """
     starters = {
         module.name
@@ -63,7 +64,11 @@ def test_only_spawn_starts_processes():
         if any(STARTERS.fullmatch(name) for name in module.called | module.imported)
         or {"subprocess", "multiprocessing", "pty"} & {found.top for found in module.imports}
     }
-    assert starters == {"supervisor.spawn", "plugin_runtime.forking", "supervisor.upgrade"}
+    become = {"supervisor.tied_to_parent", "supervisor.upgrade"}
+    assert starters == {"supervisor.spawn", "plugin_runtime.forking"} | become
+    for module in modules("supervisor"):
+        if module.name in become:
+            assert {name for name in module.called if STARTERS.fullmatch(name)} == {"os.execv"}
 
 
 def test_nothing_goes_through_a_shell():
@@ -104,9 +109,11 @@ def test_only_the_configuration_reads_config_json():
 def test_only_app_constructs_adapters(app, adapters):
     """Who needs one is given it, so every part can be tested with another."""
     package = modules(app.partition(".")[0])
+    programs = {"supervisor.guard.__main__"}  # of its own, and wires itself
     makers = {
-        adapter: [module.name for module in package if adapter in module.called] for adapter in adapters
-    }  # fmt: skip
+        adapter: [module.name for module in package if adapter in module.called and module.name not in programs]
+        for adapter in adapters
+    }
     assert makers == {adapter: [app] for adapter in adapters}
 
 
@@ -159,6 +166,8 @@ def test_what_calls_itself_pure_is():
         "gateway.headers",
         "gateway.routes",
         "plugin_runtime.wire",
+        "supervisor.guard.patience",
+        "supervisor.guard.selection",
         "supervisor.liveness",
         "supervisor.prefixes",
         "supervisor.restart",
@@ -166,6 +175,19 @@ def test_what_calls_itself_pure_is():
     }
     impure = {(module.name, found.top) for module in pure for found in module.imports if found.top in IMPURE}
     assert impure <= IMPURE_AND_KNOWN
+
+
+def test_the_guard_imports_next_to_nothing():
+    """It runs beside every supervisor for as long as that one: a small program, not half a supervisor."""
+    script = "import sys, supervisor.guard.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {"asyncio", "logging", "subprocess", "pydantic", "psutil", "sqlalchemy", "typer"}
+    ours = {name for name in loaded if name.partition(".")[0] in PACKAGES and not name.startswith("supervisor.guard")}
+    assert ours <= CONTRACT | {
+        "plugin_runtime", "supervisor", "supervisor.errors", "supervisor.folder_lock", "supervisor.process_stat",
+        "supervisor.run_folder", "supervisor.state_folder",
+    }  # fmt: skip
 
 
 # --- names and sizes ------------------------------------------------------------------------------------------

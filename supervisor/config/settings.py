@@ -202,7 +202,9 @@ class SupervisorSettings(Section):
 
     state_dir: PathText = key("./.xcore", "state folder", live=False)
     sample_interval: PositiveSeconds = key(5.0, "seconds between two measurements of all processes")
-    adopt_grace: Seconds = key(10.0, "seconds that children live on without a supervisor", live=False)
+    adopt_grace: Seconds = key(
+        10.0, "seconds that processes live on without a supervisor; then the guard ends what is left", live=False
+    )
     base_environment: PathText | None = key(
         None, "pyproject.toml of the base environment; null = the one shipped", live=False
     )

@@ -164,10 +164,11 @@ def test_an_unknown_path_is_not_found(system):
 
 
 def test_every_process_is_listed_with_a_living_pid(system):
-    """Supervisor, gateway, template and each worker: exactly the processes that there are."""
+    """Supervisor, guard, gateway, template and each worker: exactly the processes that there are."""
     listed = system.admin.get("/admin/processes").json()
     assert {(process["kind"], process["id"]) for process in listed} == {
         ("supervisor", "supervisor"),
+        ("guard", "guard"),
         ("gateway", "gateway.1"),
         ("template", "bench.template"),
         ("worker", "bench.1"),

@@ -42,7 +42,7 @@ def test_its_environment_holds_no_secret(system, seen):
     assert environment["HARMLESS"] == "passed on"
     assert not set(SECRETS) & set(environment)
     assert not {"OTHERS_SETTING", "OTHERS_PASSWORD"} & set(environment)
-    assert {name for name in environment if name.startswith("XCORE")} == {"XCORE_CHILD", "XCORE_DATA_DIR"}
+    assert {name for name in environment if name.startswith("XCORE")} == {"XCORE_CHILD", "XCORE_DATA_DIR", "XCORE_TREE"}
     assert environment["XCORE_CHILD"] == "bench.1"
     assert environment["XCORE_DATA_DIR"] == str(system.data("bench"))
     admin = (system.state / "admin.token").read_text().strip()

@@ -44,13 +44,13 @@ def test_status_says_that_nothing_runs(project):
 
 
 def test_a_supervisor_that_was_killed_leaves_a_folder_that_the_next_one_takes(project):
-    """Stale sockets and the lock of a dead supervisor mean nothing; its workers have gone when the grace is over."""
+    """The lock of a dead supervisor means nothing; what was in ``run/`` its guard has removed after the grace."""
     project.configure(supervisor={"adopt_grace": 0.5})
     project.add_app("bench", "workbench")
     project.up()
     token = (project.state / "admin.token").read_text()
     project.kill()
-    assert list((project.state / "run").iterdir())
+    assert not list((project.state / "run").iterdir())
 
     project.up()
 

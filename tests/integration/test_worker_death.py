@@ -212,6 +212,16 @@ def test_grandchildren_die_with_their_worker(system):
     system.wait_until(lambda: not is_alive(child) and not is_alive(daemon), "the grandchildren are gone", within=1.5)
 
 
+def test_a_grandchild_that_keeps_the_sockets_open_gets_no_request(system):
+    """Row 14: the link and its listening socket outlive the worker in it; requests go by the supervisor's word."""
+    keeper = system.http.post("/bench/keep-sockets").raise_for_status().json()
+    worker = system.pid("bench")
+    kill(worker)
+    answers = [system.http.get("/bench/pid").raise_for_status().json() for _ in range(20)]
+    assert not {worker, keeper} & set(answers)
+    system.wait_until(lambda: not is_alive(keeper), "the grandchild is gone", within=1.5)
+
+
 def test_deaths_cost_the_supervisor_no_descriptors_and_leave_no_zombies(system):
     """A plugin may crash for months: nothing is left of each death but its record."""
     supervisor = Path(f"/proc/{system.process.pid}")

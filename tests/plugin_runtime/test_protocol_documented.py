@@ -95,7 +95,7 @@ def test_the_senders_of_a_message_are_those_that_make_it(name):
     direction = re.match(r"\n(.+?) -> (.+?)\. ", section(f"`{name}`"))
     assert direction
     senders, receivers = (set(part.split(", ")) for part in direction.groups())
-    known = {"supervisor", "gateway", "command line", *GUEST}
+    known = {"supervisor", "guard", "gateway", "command line", *GUEST}
     assert senders <= known
     assert receivers <= known - senders
     cls = wire.MESSAGES[name].__name__
@@ -115,6 +115,8 @@ def makers(cls: str) -> set[str]:
 def _side(module: str) -> str:
     if module.startswith("supervisor.cli."):
         return "command line"
+    if module.startswith("supervisor.guard."):
+        return "guard"
     return {"plugin_runtime": "guest"}.get(module.partition(".")[0], module.partition(".")[0])
 
 

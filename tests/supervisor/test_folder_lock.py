@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from supervisor import folder_lock
 from supervisor.errors import ConfigurationError, StateFolderLockedError
-from supervisor.folder_lock import FolderLock, refuse_if_locked
+from supervisor.folder_lock import FolderLock, is_locked, refuse_if_locked
 from tests.fakes.processes import CHILDREN, command, nothing_left_behind
 
 
@@ -117,3 +119,64 @@ def test_what_cannot_be_locked_is_an_error_of_configuration(tmp_path):
         FolderLock(tmp_path).acquire()
     with pytest.raises(ConfigurationError, match="No such file or directory"):
         FolderLock(tmp_path / "gone" / "supervisor.lock").acquire()
+
+
+def test_a_guard_is_waited_for_and_told_about(path):
+    """It ends what a dead supervisor left, and lets go then; refused, the operator would have to try again."""
+    guard, supervisor, waited = FolderLock(path, is_guard=True), FolderLock(path), []
+    guard.acquire()
+    assert path.read_text(encoding="ascii") == f"guard {os.getpid()}\n"
+    refuse_if_locked(path)
+
+    def waits(holder):
+        waited.append(holder)
+        guard.release()
+
+    supervisor.acquire(waits)
+    assert waited == [os.getpid()]
+    assert path.read_text(encoding="ascii") == f"{os.getpid()}\n"
+    supervisor.release()
+
+
+def test_a_guard_that_does_not_let_go_is_not_waited_for_for_ever(path, monkeypatch):
+    """The message says who it is and where to read on."""
+    monkeypatch.setattr(folder_lock, "GUARD_TIME", 0.3)
+    guard = FolderLock(path, is_guard=True)
+    guard.acquire()
+    with pytest.raises(StateFolderLockedError, match=r"the guard \(pid \d+\) of a dead supervisor .* logs/guard\.log"):
+        FolderLock(path).acquire()
+    guard.release()
+
+
+def test_a_guard_waits_for_nobody(path):
+    """Whoever holds the lock is a supervisor, or another guard that does the same work."""
+    for is_guard in (False, True):
+        holder = FolderLock(path, is_guard=is_guard)
+        holder.acquire()
+        with pytest.raises(StateFolderLockedError):
+            FolderLock(path, is_guard=True).acquire()
+        holder.release()
+
+
+def test_somebody_who_only_looks_keeps_nobody_out(path):
+    """A guard looks several times a second, and a supervisor that starts in that moment must not be refused."""
+    lock = FolderLock(path)
+    assert not is_locked(path)
+    lock.acquire()
+    assert is_locked(path)
+    lock.release()
+    done = threading.Event()
+
+    def look_on_and_on():
+        while not done.is_set():
+            is_locked(path)
+
+    looking = threading.Thread(target=look_on_and_on)
+    looking.start()
+    try:
+        for _ in range(50):
+            lock.acquire()
+            lock.release()
+    finally:
+        done.set()
+        looking.join()

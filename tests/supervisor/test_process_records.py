@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from plugin_runtime.protocol import Kind
+from supervisor.guard.records import read_records
+from supervisor.guard.selection import Identity
 from supervisor.process_records import ProcessRecord, ProcessRecords, boot_id
 from supervisor.process_stat import read_process_stat
 from tests.fakes.processes import state_folder
@@ -117,3 +119,11 @@ def test_its_age_is_that_of_the_process():
     """Seconds since it was started, by a clock that goes on while the machine sleeps."""
     assert record().age > 0.0
     assert record(start_ticks=10**15).age == 0.0
+
+
+def test_the_guard_reads_them_too(records, folder):
+    """What it needs of them, and nothing of another boot: pids and start ticks begin anew with each."""
+    records.write(record())
+    records.write(record("bb", boot_id="another"))
+    folder.process_record("zz").write_bytes(b"{")
+    assert read_records(folder.run) == {Identity(os.getpid(), record().start_ticks): "hello.1"}

@@ -5,17 +5,29 @@ import os
 import resource
 import signal
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from plugin_runtime.protocol import Kind
 from supervisor.errors import SpawnError
 from supervisor.process_stat import read_process_stat
 from supervisor.spawn import Process, claim, clean_environment, spawn
 from supervisor.spec import Limits
 from supervisor.state_folder import StateFolder
-from tests.fakes.processes import descriptors_below, nasty_spec, nothing_left_behind, state_folder, wait_until
+from tests.fakes.processes import (
+    CHILDREN,
+    descriptors_below,
+    exists,
+    nasty_spec,
+    nothing_left_behind,
+    state_folder,
+    wait_until,
+)
+from tests.source_code import ROOT
 
 process = pytest.mark.process
 
@@ -380,3 +392,47 @@ def test_our_own_programs_are_not_in_the_path_of_a_child():
     """Otherwise a plugin that runs "python" gets the supervisor's environment instead of one of its own."""
     environ = {"VIRTUAL_ENV": "/srv/venv", "PATH": "/srv/venv/bin:/usr/bin:/srv/venv/binary"}
     assert clean_environment(environ) == {"PATH": "/usr/bin:/srv/venv/binary"}
+
+
+@process
+def test_what_is_started_bears_the_mark_of_the_state_folder(folder):
+    """However it gets away from its parents, the guard finds it by that; nothing in a spec can take it off."""
+    folder = replace(folder, mark="m1")
+    spec = nasty_spec(folder, "exits_with.py", 0, 3600, environment={"XCORE_TREE": "another"})
+    started = spawn(spec, "a1", "nonce", folder)
+    assert b"XCORE_TREE=m1" in Path(f"/proc/{started.pid}/environ").read_bytes().split(b"\0")
+    started.signal_group(signal.SIGKILL)
+    assert reap(started) == -signal.SIGKILL
+
+
+@process
+@pytest.mark.parametrize("kind", [Kind.INSTALLER, Kind.VALIDATOR])
+def test_installers_and_validators_die_with_their_supervisor(tmp_path, kind):
+    """What they find is of use only to the one that asked: at once, and though they would not listen to anybody."""
+    script = [sys.executable, str(CHILDREN / "starts_tied.py"), str(tmp_path / "state"), kind.value]
+    (tmp_path / "state").mkdir()
+    with subprocess.Popen(script, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}) as parent:
+        pid = int(parent.stdout.readline())
+        assert exists(pid)
+        parent.kill()
+    wait_until(lambda: not exists(pid), "it has died with its parent")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
+@process
+def test_a_tied_program_is_what_it_would_be_without(folder):
+    """Its environment, its descriptors and its exit are its own; nothing of the one in between is left."""
+    spec = nasty_spec(folder, "shows_itself.py", environment={"A": "1", "LC_CTYPE": "C.UTF-8"}, kind=Kind.INSTALLER)
+    started = spawn(spec, "a1", "nonce", folder)
+    seen = json.loads(read_line(started))
+    assert reap(started) == 0
+    assert set(seen["environment"]) == {"A", "LC_CTYPE", "XCORE_CONTROL", "XCORE_NONCE", "XCORE_CHILD"}
+    assert seen["fds"] == [0, 1, 2]
+
+
+def test_a_tied_program_that_is_not_there_is_a_failed_start(folder):
+    """Said by whoever starts it, and not by a program in between."""
+    spec = replace(nasty_spec(folder, "x", kind=Kind.INSTALLER), command=("/no/such/program",))
+    with pytest.raises(SpawnError, match=r"cannot start 'nasty\.1' with /no/such/program: No such file or directory"):
+        spawn(spec, "a1", "nonce", folder)
+    assert list(folder.run.iterdir()) == []

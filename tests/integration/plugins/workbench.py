@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,16 @@ async def grandchildren(query, receive):
     return [child.pid, int(daemon.stdout)]
 
 
+async def keep_sockets(query, receive):
+    """Fork a process that leaves our session and keeps every socket of ours open; return its pid."""
+    pid = os.fork()
+    if not pid:
+        os.setsid()
+        signal.pause()
+        os._exit(0)
+    return pid
+
+
 async def write(query, receive):
     """Write bytes, given in hex, to stdout, so many times."""
     left = bytes.fromhex(query["hex"]) * int(query.get("times", "1"))
@@ -113,6 +124,7 @@ ROUTES = {
     "/raise": raise_error,
     "/sink": sink,
     "/grandchildren": grandchildren,
+    "/keep-sockets": keep_sockets,
     "/write": write,
     "/flood": flood,
     "/look-around": look_around,
