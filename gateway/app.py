@@ -26,6 +26,7 @@ from gateway.identity import Tokens
 from gateway.parking import Parking
 from gateway.server import Server, create_server
 from gateway.settings import GatewayOptions, options_from
+from gateway.traffic import Tallies
 from gateway.upstreams import Upstreams
 from plugin_runtime import protocol
 from plugin_runtime.protocol import ExitCode
@@ -50,7 +51,10 @@ class Gateway:
 
     def __init__(self, address: ControlAddress) -> None:
         self._address = address
-        self._channel = ControlChannel(address, received=self._received, joined=self._joined, load=self._load)
+        self._tallies = Tallies()
+        self._channel = ControlChannel(
+            address, received=self._received, joined=self._joined, load=self._load, traffic=self._tallies.news
+        )
         self._tokens = Tokens()
         self._catalogue = Catalogue()
         self._health = protocol.Health(DOWN)
@@ -94,8 +98,9 @@ class Gateway:
 
     def _build(self, settings: protocol.GatewaySettings, options: GatewayOptions) -> None:
         parking = Parking(options.parking)
-        self._upstreams = Upstreams(self._address.child, parking, self._deaths, send=self._channel.send)
-        self._dispatcher = Dispatcher(parking, self._deaths, max_body=options.max_body)
+        name = self._address.child
+        self._upstreams = Upstreams(name, parking, self._deaths, self._tallies, send=self._channel.send)
+        self._dispatcher = Dispatcher(parking, self._deaths, self._tallies, max_body=options.max_body)
         backend = Backend(
             self._channel.call,
             self._seen_health,
@@ -177,6 +182,7 @@ class Gateway:
 
     def _joined(self) -> None:
         # A supervisor that took over does not know what we said to the one before.
+        self._tallies.forget_told()
         if self._ready:
             self._channel.send(protocol.Ready())
 
@@ -198,7 +204,7 @@ class Gateway:
                 logger.warning("The supervisor sent an unexpected %s", type(message).__name__)
 
     def _load(self) -> Load:
-        return Load(self._dispatcher.traffic.in_flight, self._dispatcher.traffic.requests)
+        return Load(self._tallies.in_flight, self._tallies.requests)
 
     def _seen_health(self) -> protocol.Health:
         """The supervisor's view of the plugins, and our own of this gateway and of the supervisor."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway.errors import HandshakeRefusedError, OperationFailedError, SupervisorAwayError
 from plugin_runtime import protocol, wire
+from plugin_runtime.gateway_protocol import Traffic
 from plugin_runtime.process_facts import peak_memory_kb, start_ticks, threads
 from plugin_runtime.task_protocol import ListThreads, Threads
 
@@ -141,11 +142,14 @@ class ControlChannel:
         received: Callable[[Any], None],
         joined: Callable[[], None],
         load: Callable[[], Load],
+        traffic: Callable[[], Traffic | None] = lambda: None,
     ) -> None:
+        """``traffic``: what is sent with a beat, where there is news of it."""
         self._address = address
         self._received = received
         self._joined = joined
         self._load = load
+        self._traffic = traffic
         self._connection: Connection | None = None
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._last_id = 0
@@ -291,6 +295,8 @@ class ControlChannel:
             load = self._load()
             late = max(0.0, time.monotonic() - due)
             self.send(protocol.Beat(late, load.in_flight, load.requests, peak_memory_kb()))
+            if self._connection is not None and (figures := self._traffic()) is not None:
+                self.send(figures)
 
 
 def _value(answer: protocol.Result | protocol.Error) -> Any:

@@ -10,7 +10,6 @@ An exchange ends exactly once, in ``_finish``; whatever calls it afterwards is t
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from gateway import headers
@@ -25,14 +24,18 @@ from gateway.errors import (
     PluginUnavailableError,
 )
 from gateway.link import LinkClosedError, Stream, StreamError, StreamErrorKind
-from gateway.parking import Parking, ParkingFullError, ParkingTimeoutError
+from gateway.parking import Parking, ParkingFullError, ParkingTimeoutError, Place, size_of
+from gateway.resending import Delivery, may_resend
+from gateway.traffic import Tallies
 from gateway.upstreams import Member, Pool
 from plugin_runtime.framing import RequestHead
+from plugin_runtime.gateway_protocol import Refusal
 
 logger = logging.getLogger(__name__)
 
 REPLAY_LIMIT = 64 * 1024
-"""Bytes of a request's body that are kept so that it can be sent again; a longer one is sent once."""
+"""Bytes of a request's body that are kept so that it can be sent again; a longer one is sent once. And so much of one
+is taken from its client while there is no worker to send it to."""
 MAX_STATUS = 599
 VERDICT_TIMEOUT = 0.5
 """Seconds to wait for the supervisor's word before a request of a dead worker is sent again; its client hears of
@@ -55,34 +58,20 @@ class Client(Protocol):
         """The response ends in the middle, and must not look complete to the client."""
 
 
-@dataclass
-class Traffic:
-    """Requests to plugins through this gateway: in flight now, and since the start."""
-
-    in_flight: int = 0
-    requests: int = 0
-
-
 class Dispatcher:
     """Admits requests to plugins; holds what all exchanges share."""
 
-    def __init__(self, parking: Parking, deaths: Deaths, *, max_body: int = 0) -> None:
+    def __init__(self, parking: Parking, deaths: Deaths, tallies: Tallies, *, max_body: int = 0) -> None:
         self.parking = parking
         self.deaths = deaths
+        self.tallies = tallies
         self.max_body = max_body
-        self.traffic = Traffic()
 
     def admit(self, pool: Pool, head: RequestHead, client: Client) -> "Exchange":
         """Return the exchange of a new request; it is in flight from now on, and has to be begun or cancelled."""
-        pool.in_flight += 1
-        self.traffic.in_flight += 1
-        self.traffic.requests += 1
+        pool.tally.in_flight += 1
+        pool.tally.requests += 1
         return Exchange(self, pool, head, client)
-
-    def dismiss(self, pool: Pool) -> None:
-        """An exchange's call: it is over."""
-        pool.in_flight -= 1
-        self.traffic.in_flight -= 1
 
 
 class Exchange:
@@ -95,6 +84,7 @@ class Exchange:
         "_ended",
         "_head",
         "_member",
+        "_place",
         "_pool",
         "_replayable",
         "_resent",
@@ -119,6 +109,7 @@ class Exchange:
         self._resent = False
         self._started = False
         self._member: Member | None = None
+        self._place: Place | None = None
         self._stream: Stream | None = None
         self._room: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -129,10 +120,10 @@ class Exchange:
 
     def begin(self, body: bytes, *, end: bool) -> None:
         """Send the request on its way. ``body``: what there is of it; ``end``: that is all of it."""
-        limit = self._pool.route.max_in_flight
+        limit = self._pool.max_in_flight
         if self.done:
             return
-        if limit and self._pool.in_flight > limit:
+        if limit and self._pool.tally.in_flight > limit:
             self._refuse(PluginOverloadedError(self._plugin, limit))
         elif self._take(body, end=end) and not self._send():
             self._wait_or_refuse()
@@ -140,7 +131,10 @@ class Exchange:
     @property
     def writable(self) -> bool:
         """More of the body may be given to ``upload``."""
-        return self.done or (self._stream is not None and self._stream.writable)
+        if self._stream is None:
+            # Read on as long as that is little: who reads nothing does not notice that its client has gone.
+            return self.done or len(self._body) < REPLAY_LIMIT
+        return self._stream.writable
 
     async def wait_writable(self) -> None:
         """Wait until ``writable``."""
@@ -201,8 +195,8 @@ class Exchange:
             self._client.broken(error.reason)
         elif error.kind is StreamErrorKind.APP_FAILED:
             self._refuse(PluginFailedError(self._plugin, error.reason))
-        elif member is not None and self._may_resend(accepted=accepted):
-            self._wait(self._resend(member, error.reason))
+        elif member is not None and may_resend(delivery := self._delivery(accepted=accepted), None):
+            self._wait(self._resend(member, delivery, error.reason))
         else:
             self._refuse(PluginDiedError(self._plugin, member.upstream.instance if member else "", error.reason))
 
@@ -220,6 +214,12 @@ class Exchange:
             self._abort(BodyTooLargeError(self._dispatcher.max_body))
             return False
         if self._replayable and not self._started:
+            try:
+                if self._place is not None:
+                    self._place.grow(len(data))
+            except ParkingFullError as full:
+                self._refuse_unavailable(full.refusal)
+                return False
             self._body += data
             self._forget_long_body()
         return True
@@ -242,6 +242,7 @@ class Exchange:
             member.in_flight += 1
             self._forget_long_body()
             self._arm()
+            self._leave_parking()
             self._wake_writer()
             return True
         return False
@@ -255,53 +256,67 @@ class Exchange:
         if not self._started:
             self._abort(PluginTimedOutError(self._plugin, seconds))
 
-    def _may_resend(self, *, accepted: bool) -> bool:
-        """Once, if the whole of it is still here, and if sending it twice is the same as sending it once."""
-        return not self._resent and self._replayable and (self._head.idempotent or not accepted)
+    def _delivery(self, *, accepted: bool) -> Delivery:
+        return Delivery(self._head.idempotent, accepted, self._replayable, self._started, self._resent)
 
-    async def _resend(self, member: Member, reason: str) -> None:
-        self._resent = True
+    async def _resend(self, member: Member, delivery: Delivery, reason: str) -> None:
         word = await self._dispatcher.deaths.wait(member.upstream.incarnation, VERDICT_TIMEOUT)
-        if word is not None and not word.resend:
+        if word is not None and not may_resend(delivery, word):
             died = f"its worker died ({word.cause}), and this request may be the cause"
             self._refuse(PluginDiedError(self._plugin, member.upstream.instance, died, word.cause))
             return
         logger.info("Sending a request to plugin %r again: %s", self._plugin, reason)
+        self._resent = True
+        self._pool.tally.resent += 1
         await self._park()
 
     def _wait_or_refuse(self) -> None:
         if self._pool.expected:
             self._wait(self._park())
         else:
-            self._refuse_unavailable(f"it is {self._pool.route.state}")
+            self._refuse_unavailable(Refusal.UNAVAILABLE)
 
     async def _park(self) -> None:
         """Wait for a worker; refuse where none is to come, or none comes in time."""
-        parking = self._dispatcher.parking
-        deadline = parking.deadline()
+        deadline = self._dispatcher.parking.deadline()
         try:
             # Tried before every wait: a worker may have come since whoever called this looked.
             while not self._send():
                 if not self._pool.expected:
-                    self._refuse_unavailable(f"it is {self._pool.route.state}")
+                    self._refuse_unavailable(Refusal.UNAVAILABLE)
                     return
-                await parking.wait(self._plugin, len(self._body), deadline)
-        except ParkingFullError:
-            self._refuse_unavailable("too many requests wait for it already")
+                self._pool.wake()
+                await self._enter().wait(deadline)
+        except ParkingFullError as full:
+            self._refuse_unavailable(full.refusal)
         except ParkingTimeoutError:
-            self._refuse_unavailable("no worker of it became ready in time")
+            self._refuse_unavailable(Refusal.PARKING_SECONDS)
+
+    def _enter(self) -> Place:
+        """Take a place, unless it has one from a wait that was in vain. Raises ParkingFullError."""
+        if self._place is None:
+            size = size_of(self._head) + len(self._body)
+            self._place = self._dispatcher.parking.enter(self._plugin, size, self._pool.tally)
+        return self._place
+
+    def _leave_parking(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.leave()
 
     def _wait(self, waiting: Coroutine[None, None, None]) -> None:
         self._task = asyncio.create_task(waiting, name=f"request waiting for {self._plugin}")
 
     # --- the end --------------------------------------------------------------------------------------------
 
-    def _refuse_unavailable(self, reason: str) -> None:
+    def _refuse_unavailable(self, refusal: Refusal) -> None:
         route = self._pool.route
-        self._refuse(PluginUnavailableError(route.plugin, route.state, reason, route.retry_after))
+        self._refuse(PluginUnavailableError(route.plugin, route.state, refusal, route.retry_after))
 
     def _refuse(self, error: GatewayError) -> None:
         self._finish()
+        if error.refusal is not None:
+            self._pool.tally.refused[error.refusal] += 1
         self._client.refused(error)
 
     def _abort(self, error: GatewayError) -> None:
@@ -332,10 +347,10 @@ class Exchange:
         self.done = True
         self._body = b""
         self._leave_member()
-        self._dispatcher.dismiss(self._pool)
+        self._leave_parking()
+        self._pool.tally.in_flight -= 1
         if self._timer is not None:
             self._timer.cancel()
-        # The task itself may have come to the end, and must not be cancelled by its own hand.
-        if self._task is not None and self._task is not asyncio.current_task():
+        if self._task is not None and self._task is not asyncio.current_task():  # which ends by itself
             self._task.cancel()
         self._wake_writer()

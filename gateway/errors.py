@@ -26,6 +26,8 @@ import math
 from http import HTTPStatus
 from typing import Any
 
+from plugin_runtime.gateway_protocol import Refusal
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -33,6 +35,8 @@ class GatewayError(Exception):
     """Root; ``extension`` holds what programs want to read without parsing the message."""
 
     status: int = HTTPStatus.INTERNAL_SERVER_ERROR
+    refusal: Refusal | None = None
+    """What a request that is answered with it counts as; None where it counts for no plugin."""
 
     def __init__(self, message: str, **extension: Any) -> None:
         super().__init__(message)
@@ -79,6 +83,7 @@ class NotRoutedError(GatewayError):
 
 class BodyTooLargeError(GatewayError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    refusal = Refusal.BODY_TOO_LARGE
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the request's body is over the limit of {limit} bytes", limit=limit)
@@ -111,18 +116,29 @@ class RequestFailedError(GatewayError):
         return {"Retry-After": str(max(1, math.ceil(self.retry_after)))} if self.retry_after else {}
 
 
+_UNAVAILABLE = {
+    Refusal.PARKING_REQUESTS: "as many requests as may are waiting for a worker already",
+    Refusal.PARKING_BYTES: "the requests that are waiting for a worker hold as much as they may",
+    Refusal.PARKING_SECONDS: "no worker of it became ready in time",
+}
+"""Why a request could not wait, or not any longer."""
+
+
 class PluginUnavailableError(RequestFailedError):
     """Says the plugin's state, but not its error: that may hold what is not for everyone."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
-    def __init__(self, plugin: str, state: str, reason: str, retry_after: float) -> None:
-        message = f"plugin {plugin!r} is not available: {reason}"
-        super().__init__(plugin, message, retry_after=max(retry_after, 1.0), state=state)
+    def __init__(self, plugin: str, state: str, refusal: Refusal, retry_after: float) -> None:
+        cause = _UNAVAILABLE.get(refusal, f"it is {state}")
+        message = f"plugin {plugin!r} is not available: {cause}"
+        super().__init__(plugin, message, retry_after=max(retry_after, 1.0), state=state, reason=refusal.value)
+        self.refusal = refusal
 
 
 class PluginOverloadedError(RequestFailedError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
+    refusal = Refusal.OVERLOADED
 
     def __init__(self, plugin: str, limit: int) -> None:
         message = f"plugin {plugin!r} has {limit} requests in flight, as many as it may"
@@ -131,6 +147,7 @@ class PluginOverloadedError(RequestFailedError):
 
 class PluginDiedError(RequestFailedError):
     status = HTTPStatus.BAD_GATEWAY
+    refusal = Refusal.DIED
 
     def __init__(self, plugin: str, instance: str, reason: str, cause: str = "") -> None:
         message = f"plugin {plugin!r} gave no answer: {reason}"
@@ -140,12 +157,15 @@ class PluginDiedError(RequestFailedError):
 class PluginFailedError(RequestFailedError):
     """The traceback is in the plugin's log, not in the answer."""
 
+    refusal = Refusal.FAILED
+
     def __init__(self, plugin: str, reason: str) -> None:
         super().__init__(plugin, f"plugin {plugin!r} failed: {reason}")
 
 
 class PluginTimedOutError(RequestFailedError):
     status = HTTPStatus.GATEWAY_TIMEOUT
+    refusal = Refusal.TIMED_OUT
 
     def __init__(self, plugin: str, seconds: float) -> None:
         super().__init__(plugin, f"plugin {plugin!r} did not answer within {seconds:g} s", timeout=seconds)

@@ -6,56 +6,58 @@ are the gateway's as a whole, so that one plugin's absence cannot take the memor
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass
 
 from gateway.settings import ParkingLimits
+from gateway.traffic import Tally
+from plugin_runtime.framing import RequestHead
+from plugin_runtime.gateway_protocol import Refusal
 
 
 class ParkingFullError(Exception):
-    """Number or bytes are used up."""
+    """Number or bytes are used up; ``refusal`` says which."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.value)
+        self.refusal = refusal
 
 
 class ParkingTimeoutError(Exception):
     """No worker came in time."""
 
 
-@dataclass
-class ParkingCounters:
-    """``requests`` and ``bytes`` are now, the others since the start."""
-
-    requests: int = 0
-    bytes: int = 0
-    parked: int = 0
-    refused: int = 0
-    timed_out: int = 0
-
-
 class Parking:
-    """Owns the waiters; only its own methods change the counters."""
+    """Owns the waiters and the bounds; places change what is used of these."""
 
     def __init__(self, limits: ParkingLimits) -> None:
         self._limits = limits
         self._waiters: dict[str, dict[asyncio.Future[None], None]] = defaultdict(dict)
-        self.counters = ParkingCounters()
+        self.requests = 0
+        self.bytes = 0
 
-    async def wait(self, plugin: str, size: int, deadline: float) -> None:
-        """Wait until the plugin is woken. ``size``: bytes the request holds; ``deadline``: in the loop's time.
+    def enter(self, plugin: str, size: int, tally: Tally) -> "Place":
+        """Park a request of ``size`` bytes, head and body; ``tally``: its plugin's.
 
         Raises:
             ParkingFullError: no room.
-            ParkingTimeoutError: the deadline passed.
         """
-        self._enter(size)
-        woken = asyncio.get_running_loop().create_future()
-        self._waiters[plugin][woken] = None  # a dict, since a set keeps no order
-        try:
-            async with asyncio.timeout_at(deadline):
-                await woken
-        except TimeoutError:
-            self.counters.timed_out += 1
-            raise ParkingTimeoutError from None
-        finally:
-            self._leave(plugin, woken, size)
+        if self.requests >= self._limits.requests:
+            raise ParkingFullError(Refusal.PARKING_REQUESTS)
+        self.take(size)
+        self.requests += 1
+        tally.parked += 1
+        tally.parked_total += 1
+        return Place(self, plugin, size, tally)
+
+    def take(self, size: int) -> None:
+        """A place's call: it holds so many bytes more. Raises ParkingFullError."""
+        if self.bytes + size > self._limits.bytes:
+            raise ParkingFullError(Refusal.PARKING_BYTES)
+        self.bytes += size
+
+    def free(self, size: int) -> None:
+        """A place's call: it is left."""
+        self.requests -= 1
+        self.bytes -= size
 
     def deadline(self) -> float:
         """Return until when a request that parks now may wait, in the loop's time."""
@@ -67,19 +69,60 @@ class Parking:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _enter(self, size: int) -> None:
-        counters = self.counters
-        if counters.requests >= self._limits.requests or counters.bytes + size > self._limits.bytes:
-            counters.refused += 1
-            raise ParkingFullError
-        counters.requests += 1
-        counters.bytes += size
-        counters.parked += 1
+    def is_waited_for(self, plugin: str) -> bool:
+        return plugin in self._waiters
 
-    def _leave(self, plugin: str, woken: asyncio.Future[None], size: int) -> None:
-        self.counters.requests -= 1
-        self.counters.bytes -= size
-        waiters = self._waiters[plugin]
-        del waiters[woken]
-        if not waiters:
-            del self._waiters[plugin]
+    async def wait(self, plugin: str, deadline: float) -> None:
+        """A place's call: wait until the plugin is woken. Raises ParkingTimeoutError."""
+        woken = asyncio.get_running_loop().create_future()
+        self._waiters[plugin][woken] = None  # a dict, since a set keeps no order
+        try:
+            async with asyncio.timeout_at(deadline):
+                await woken
+        except TimeoutError:
+            raise ParkingTimeoutError from None
+        finally:
+            waiters = self._waiters[plugin]
+            del waiters[woken]
+            if not waiters:
+                del self._waiters[plugin]
+
+
+class Place:
+    """What one parked request takes of the bounds, from ``Parking.enter`` to ``leave``."""
+
+    __slots__ = ("_parking", "_plugin", "_size", "_tally")
+
+    def __init__(self, parking: Parking, plugin: str, size: int, tally: Tally) -> None:
+        self._parking = parking
+        self._plugin = plugin
+        self._size = size
+        self._tally = tally
+
+    def grow(self, size: int) -> None:
+        """More of its body has come.
+
+        Raises:
+            ParkingFullError: there is no room for that; the place is held as it was.
+        """
+        self._parking.take(size)
+        self._size += size
+
+    async def wait(self, deadline: float) -> None:
+        """Wait until the plugin is woken; any number of times. ``deadline``: in the loop's time.
+
+        Raises:
+            ParkingTimeoutError: the deadline passed.
+        """
+        await self._parking.wait(self._plugin, deadline)
+
+    def leave(self) -> None:
+        """To be called once."""
+        self._parking.free(self._size)
+        self._tally.parked -= 1
+
+
+def size_of(head: RequestHead) -> int:
+    """Bytes that the head of a request holds."""
+    fields = sum(len(name) + len(value) for name, value in head.headers)
+    return len(head.method) + len(head.raw_path) + len(head.query) + fields

@@ -1,6 +1,6 @@
 """Settings of the gateway as it uses them: section ``gateway`` of config.json, sent in Welcome.
 
-The supervisor has validated them; keys that are its own (host, port, processes) are not repeated here.
+The supervisor has validated them; keys that are its own (host, port) are not repeated here.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class ParkingLimits:
 class GatewayOptions:
     """Sizes in MiB, times in seconds, 0 = none."""
 
+    processes: int = 1
+    """Gateways that there are."""
     ssl_certfile: str = ""
     ssl_keyfile: str = ""
     max_body_mb: float = 0.0

@@ -17,7 +17,9 @@ from gateway.deaths import Deaths
 from gateway.link import Link, LinkError
 from gateway.parking import Parking
 from gateway.routes import Core, RouteTable
+from gateway.traffic import Tallies, Tally
 from plugin_runtime import protocol
+from plugin_runtime.gateway_protocol import Wake
 
 logger = logging.getLogger(__name__)
 
@@ -141,14 +143,28 @@ class Member:
 class Pool:
     """What lies under one prefix: its route and its workers. Changed by Upstreams; requests count themselves in."""
 
-    def __init__(self, route: protocol.Route) -> None:
-        self.route = route
-        self.in_flight = 0
-        """Requests of this prefix, those that are parked included."""
+    def __init__(self, route: protocol.Route, tally: Tally, wake: Callable[[Wake], object]) -> None:
+        """``wake``: tells the supervisor that a request waits for an idle plugin."""
+        self.tally = tally
         self.listed: list[Member] = []
         self.members: list[Member] = []
         """Those of ``listed`` that take requests."""
         self._turn = 0
+        self._wake = wake
+        self.follow(route)
+
+    def follow(self, route: protocol.Route) -> None:
+        """Route by this from now on, with the workers there are."""
+        self.route = route
+        self.max_in_flight = route.max_in_flight
+        """This gateway's part; 0 = any number."""
+        self._woken = False
+
+    def wake(self) -> None:
+        """A request is about to wait: where the plugin is idle, let the supervisor know, once per snapshot."""
+        if self.route.state == protocol.PluginState.IDLE.value and not self._woken:
+            self._woken = True
+            self._wake(Wake(self.route.plugin))
 
     @property
     def expected(self) -> bool:
@@ -175,7 +191,7 @@ class Pool:
 
     def withdraw(self, state: str) -> None:
         """Nothing lies here any more; requests that wait for it learn so."""
-        self.route = replace(self.route, upstreams=[], expected=False, state=state)
+        self.follow(replace(self.route, upstreams=[], expected=False, state=state))
         self.listed = []
         self.refresh()
 
@@ -196,7 +212,7 @@ class _Switch:
 class Upstreams:
     """Owns pools, members and the routing table; follows the supervisor's snapshots.
 
-    ``send`` carries RoutingAck and UpstreamLost to the supervisor.
+    ``send`` carries RoutingAck, UpstreamLost and Wake to the supervisor;
     """
 
     def __init__(
@@ -204,6 +220,7 @@ class Upstreams:
         gateway: str,
         parking: Parking,
         deaths: Deaths,
+        tallies: Tallies,
         *,
         send: Callable[[Any], object],
         connect: Connect = Link.connect,
@@ -211,6 +228,7 @@ class Upstreams:
         self._gateway = gateway
         self._parking = parking
         self._deaths = deaths
+        self._tallies = tallies
         self._send = send
         self._connect = connect
         self._pools: dict[tuple[str, str], Pool] = {}
@@ -260,8 +278,12 @@ class Upstreams:
 
     def _begin_switch(self, key: tuple[str, str], route: protocol.Route) -> _Switch | None:
         """Switch at once where every worker is linked already; return what has to wait."""
-        pool = self._pools.setdefault(key, Pool(route))
-        pool.route = route
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = Pool(route, self._tallies.of(route.plugin), self._send)
+        pool.follow(route)
+        if self._parking.is_waited_for(route.plugin):
+            pool.wake()
         switch = _Switch(pool, route, [self._meet(upstream) for upstream in route.upstreams])
         if not switch.settled:
             return switch

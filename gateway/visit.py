@@ -162,7 +162,8 @@ class Visit:
                 return
             ended = not message.get("more_body", False)
             self._arrived(message.get("body", b""), end=ended)
-            await self._exchange.wait_writable()
+            if not ended:
+                await self._exchange.wait_writable()
         # Nothing else can come: uvicorn says it as well when the response is complete, and then nobody listens.
         await self._receive()
         self._gone()

@@ -67,6 +67,22 @@ class PluginError:
 
 
 @dataclass(frozen=True)
+class TrafficView:
+    """Requests of a plugin through all gateways, as of the last second.
+
+    ``in_flight`` and ``parked`` are now, the others since the start of the supervisor. ``refused``: by the reason for
+    which a gateway answered with an error of its own.
+    """
+
+    in_flight: int = 0
+    requests: int = 0
+    parked: int = 0
+    parked_total: int = 0
+    resent: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PluginView:
     """A plugin as /admin/plugins shows it."""
 
@@ -84,6 +100,7 @@ class PluginView:
     instances: list[InstanceView] = field(default_factory=list)
     last_exit: Optional[ExitView] = None
     error: Optional[PluginError] = None
+    traffic: TrafficView = field(default_factory=TrafficView)
 
 
 @dataclass(frozen=True)

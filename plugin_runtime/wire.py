@@ -17,7 +17,7 @@ from typing import Any, Optional, TypeVar, Union
 
 import msgpack
 
-from plugin_runtime import protocol, task_protocol, template_protocol
+from plugin_runtime import gateway_protocol, protocol, task_protocol, template_protocol
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def _snake(name: str) -> str:
 
 MESSAGES: dict[str, type] = {
     _snake(cls.__name__): cls
-    for module in (protocol, task_protocol, template_protocol)
+    for module in (protocol, gateway_protocol, task_protocol, template_protocol)
     for cls in vars(module).values()
     if isinstance(cls, type) and dataclasses.is_dataclass(cls)
 }

@@ -322,6 +322,7 @@ class Supervisor:
     def _make_plugins(self, preparation: Preparation, logs: LogFiles, resources: Resources) -> Plugins:
         services = PluginServices(
             configuration=self._configuration,
+            live=self._live,
             around=self._around,
             births=self._births,
             tree=self._tree,

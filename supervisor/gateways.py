@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from plugin_runtime.gateway_protocol import Traffic, Wake
 from plugin_runtime.protocol import (
     Call,
     Cause,
@@ -31,6 +32,7 @@ from supervisor.child import Child
 from supervisor.incarnation import Incarnation
 from supervisor.operations import encode_answer
 from supervisor.state_folder import StateFolder
+from supervisor.traffic import TrafficBook
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,9 @@ class Gateways:
         self._changed = changed
         self._recorded = recorded
         self._ack_timeout = ack_timeout
+        self.traffic = TrafficBook()
+        self.wanted: Callable[[str], None] = lambda _plugin: None
+        """Called with the name of an idle plugin for which a request waits."""
         self._published = Published()
         self._count = 1
         self._acknowledged: dict[Child, int] = {}
@@ -179,6 +184,10 @@ class Gateways:
             case RoutingAck(version):
                 self._acknowledged[child] = version
                 self._check_waiting()
+            case Traffic(plugins):
+                self.traffic.told(child, plugins)
+            case Wake(plugin):
+                self.wanted(plugin)
             case UpstreamLost(instance, incarnation, reason):
                 logger.info("%s lost its link to %s (%s): %s", child, instance, incarnation, reason)
             case Call():
@@ -196,6 +205,7 @@ class Gateways:
         path = self._doors.pop(child, None)
         if path is not None:
             path.unlink(missing_ok=True)
+        self.traffic.gone(child)
         self._recorded(record)
 
     # --- inside ---

@@ -15,6 +15,7 @@ from plugin_runtime.views import ExitView, PluginError
 from supervisor.child import Child
 from supervisor.errors import ConflictError, PluginRefusedError, StoreError
 from supervisor.held_prefix import HeldPrefix
+from supervisor.idle_stop import IdleStop
 from supervisor.jobs.plugin_jobs import declare_jobs
 from supervisor.manifest import PluginManifest
 from supervisor.plugin_services import PluginServices
@@ -51,6 +52,7 @@ class Plugin:
         self.active = active
         self.prepared: Prepared | None = None
         self.workers = Workers(name, services, self._changed)
+        self._idle = IdleStop(name, self.workers, services.gateways, services.around.clock, self._changed)
         self._error: PluginError | None = None
         self._services = services
         self._former_prefix = prefix
@@ -74,6 +76,8 @@ class Plugin:
             return PluginState.DISABLED
         if self._refused:
             return PluginState.REFUSED
+        if self._idle.is_asleep:
+            return PluginState.IDLE
         if self.instances:
             return state_of_instances([child.state for child in self.instances], self.wanted)
         if self._error is not None:
@@ -127,10 +131,12 @@ class Plugin:
         """
         async with self._lock:
             if self.ready:
+                self._idle.forget()
                 await self.workers.replace_all(Cause.OPERATOR, actor)
                 return
             # What it is made from may be what somebody has just mended.
             self._preparing = True
+            self._idle.forget()
             await self.workers.retire(Cause.OPERATOR, actor)
             await self._bring_up()
             await self.workers.settled()
@@ -154,6 +160,8 @@ class Plugin:
     async def scale(self, count: int, actor: str) -> None:
         """Have ``count`` instances, also after a restart of xcore; returns when they are ready or have failed.
 
+        A plugin that is idle is woken.
+
         Raises:
             ConflictError: it must not have so many.
             StoreError: the wish cannot be written down, and is not followed.
@@ -162,8 +170,25 @@ class Plugin:
             wanted = None if self.check_count(count).instances == count else count
             await self._services.repository.scale(self.name, wanted)
             self._count = wanted
+            self._idle.wake()
             if self.instances:
                 await self.workers.scale(count, actor)
+
+    def wake(self) -> None:
+        """A request waits for it."""
+        self._idle.wake()
+
+    def look(self) -> None:
+        """Let it stop if nobody has asked for it for long enough; to be called every second or so."""
+        self._idle.look(self._idle_stop, held=self._lock.locked())
+
+    @property
+    def _idle_stop(self) -> float:
+        """Seconds. What config.json says takes effect at once; 0 without a manifest."""
+        written: float | None = self._services.live.current.plugin_overrides(self.name).get("idle_stop")
+        if written is not None or self.prepared is None:
+            return written or 0.0
+        return self.prepared.build.manifest.idle_stop
 
     async def admit(self) -> None:
         """Try again to get the prefix that was refused."""
@@ -259,12 +284,13 @@ class Plugin:
     def route(self) -> Route:
         """What the gateways are to know of it now."""
         limits = self.prepared.build.manifest if self.prepared else None
+        parking = self._idle.is_parking
         return route_of(
             self.name,
             self.prefix,
-            self.workers.linked,
-            state=self.state,
-            expected=self._preparing or self.workers.is_expected,
+            [] if parking else self.workers.linked,
+            state=PluginState.IDLE if parking else self.state,
+            expected=parking or self._preparing or self.workers.is_expected,
             error=self.error.message if self.error else "",
             request_timeout=limits.request_timeout if limits else 0.0,
             max_in_flight=limits.max_in_flight if limits else 0,

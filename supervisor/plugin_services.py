@@ -7,6 +7,7 @@ from plugin_runtime.views import ExitView
 from supervisor.births import Births
 from supervisor.child import Surroundings
 from supervisor.config.configuration import Configuration
+from supervisor.config.live import LiveConfiguration
 from supervisor.gateways import Gateways
 from supervisor.jobs.plugin_jobs import JobBook
 from supervisor.prefixes import Claims
@@ -22,6 +23,8 @@ class PluginServices:
     """Adapters and books."""
 
     configuration: Configuration
+    """As it was at the start."""
+    live: LiveConfiguration
     around: Surroundings
     births: Births
     tree: Tree

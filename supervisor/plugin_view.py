@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from plugin_runtime.protocol import Failed, Phase, PluginState, Route, State, Upstream
-from plugin_runtime.views import ExitView, InstanceView, PluginError, PluginView
+from plugin_runtime.views import ExitView, InstanceView, PluginError, PluginView, TrafficView
 from supervisor.child import Child
 from supervisor.exits import explain
 from supervisor.preparation import Prepared
@@ -95,7 +95,7 @@ def instance_view(child: Child, sample: Sample | None) -> InstanceView:
     )
 
 
-def plugin_view(plugin: Shown, latest: Callable[[Child], Sample | None]) -> PluginView:
+def plugin_view(plugin: Shown, latest: Callable[[Child], Sample | None], traffic: TrafficView) -> PluginView:
     """As the admin interface shows it. ``latest``: the last sample of a child's process."""
     manifest = plugin.prepared.build.manifest if plugin.prepared else None
     found = plugin.prepared.description if plugin.prepared else None
@@ -114,6 +114,7 @@ def plugin_view(plugin: Shown, latest: Callable[[Child], Sample | None]) -> Plug
         instances=[instance_view(child, latest(child)) for child in plugin.instances],
         last_exit=plugin.last_exit,
         error=plugin.error,
+        traffic=traffic,
     )
 
 

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 MOST_LINES = 10_000
 """Of a log in one answer."""
 
+LOOK_INTERVAL = 0.5
+"""Seconds between two looks at whether plugins are asked for; workers tell of that every second."""
+
 _ON_THE_WAY = {PluginState.PENDING, PluginState.INSTALLING, PluginState.STARTING, PluginState.BACKOFF}
 
 
@@ -47,6 +50,8 @@ class Plugins:
         self._plugins: dict[str, Plugin] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._looking: asyncio.TimerHandle | None = None
+        services.gateways.wanted = self._wake
 
     # --- life ---
 
@@ -77,6 +82,7 @@ class Plugins:
             self._spawn(self._bring_up(plugin), f"plugin-{plugin.name}")
         if not self._plugins:
             logger.info("There are no plugins in %s yet", self._directory)
+        self._look()
         warn_of_unknown_names("plugins", self._services.configuration.plugins, self._plugins, self._directory)
 
     async def settled(self) -> None:
@@ -86,6 +92,8 @@ class Plugins:
     async def close(self) -> None:
         """End what is being done with plugins, and begin nothing more; their processes are the tree's to stop."""
         self._closing = True
+        if self._looking is not None:
+            self._looking.cancel()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -96,6 +104,17 @@ class Plugins:
         for plugin in self._plugins.values():
             if plugin.is_refused and not self._closing:
                 self._spawn(plugin.admit(), f"plugin-{plugin.name}")
+
+    def _look(self) -> None:
+        """Let those stop that nobody asks for."""
+        self._looking = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
+        for plugin in self._plugins.values():
+            plugin.look()
+
+    def _wake(self, name: str) -> None:
+        plugin = self._plugins.get(name)
+        if plugin is not None and not self._closing:  # what is started while xcore stops would never be stopped
+            plugin.wake()
 
     async def _bring_up(self, plugin: Plugin) -> None:
         try:
@@ -143,7 +162,7 @@ class Plugins:
             raise UnknownNameError("plugin", name, list(self._plugins)) from None
 
     def _view(self, plugin: Plugin) -> PluginView:
-        return plugin_view(plugin, self._services.resources.latest)
+        return plugin_view(plugin, self._services.resources.latest, self._services.gateways.traffic.of(plugin.name))
 
     # --- operations ---
 

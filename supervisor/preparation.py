@@ -20,6 +20,7 @@ from dotenv import dotenv_values
 from plugin_runtime.protocol import Description, Failed, Phase
 from plugin_runtime.views import PluginError
 from supervisor.config.configuration import Configuration
+from supervisor.config.plugin_keys import LIVE
 from supervisor.config.regular_file import UnreadableFileError, read_text
 from supervisor.environments.builder import OnProgress
 from supervisor.environments.environment import Environment
@@ -112,7 +113,9 @@ class Preparation:
 
     def _read_manifest(self, name: str, folder: Path) -> PluginManifest:
         text = _text_of(name, folder / "pyproject.toml")
-        return parse_manifest(name, text, self._configuration.plugin_overrides(name))
+        overrides = self._configuration.plugin_overrides(name)
+        # Live keys are followed where they are used; here they would make another generation of the same plugin.
+        return parse_manifest(name, text, {key: value for key, value in overrides.items() if key not in LIVE})
 
     async def _build(self, manifest: PluginManifest, folder: Path, on_progress: OnProgress) -> Build:
         name = manifest.plugin

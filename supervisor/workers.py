@@ -46,6 +46,9 @@ NEVER_RESENT = frozenset({Cause.HANG.value, Cause.MEMORY_LIMIT.value, Cause.OUT_
 RECYCLE_PAUSE = 30.0
 """Seconds after a used-up worker could not be replaced until that is tried again: it serves, and starts cost CPU."""
 
+SUPERVISOR = "supervisor"
+"""Actor of what is done unasked."""
+
 READY = frozenset({State.RUNNING, State.STALLED})
 
 
@@ -95,6 +98,11 @@ class Workers:
         return sum(child.record.restarts for child in self.children)
 
     @property
+    def are_changing(self) -> bool:
+        """Some are being replaced, or still leave."""
+        return self._replacing.locked() or bool(self._leaving)
+
+    @property
     def linked(self) -> list[tuple[Child, Link]]:
         """Those that have or had a process that listens for gateways."""
         return [(child, self._links[child]) for child in self.children if child in self._links]
@@ -104,8 +112,8 @@ class Workers:
     def start(self, prepared: Prepared, prefix: str, count: int) -> None:
         """Start ``count`` workers under ``prefix``, and their template."""
         self._prepared, self._prefix = prepared, prefix
-        self._template = self._make_template(prepared)
-        self._grow(count, "supervisor")
+        self._template = make_template(self._plugin, prepared, self._services, self._learned)
+        self._grow(count, SUPERVISOR)
 
     async def settled(self) -> None:
         """Wait until each is ready or has failed."""
@@ -148,6 +156,16 @@ class Workers:
             await asyncio.gather(*(self._remove(child, Cause.SCALE_DOWN, actor) for child in surplus))
         await self.settled()
 
+    def wake(self) -> None:
+        """Start those that were stopped; no successor waits for an old one's shutdown, unless two must not be."""
+        for number, child in enumerate(self.children):
+            if child.settled.is_set() or self._known.build.manifest.exclusive:
+                child.post(StartRequested(SUPERVISOR))
+            else:
+                self._leaving.add(child)
+                self.children[number] = self._start_beside(child, child.record.restarts, SUPERVISOR)
+                self._begin(self._remove(child, Cause.IDLE, SUPERVISOR), f"leave-{child.spec.id}")
+
     def _grow(self, count: int, actor: str) -> None:
         new = [self._make(number) for number in range(len(self.children) + 1, count + 1)]
         for child in new:
@@ -163,6 +181,7 @@ class Workers:
         return Child(spec, self, self._services.around, restarts)
 
     async def _replace(self, child: Child, cause: Cause, actor: str) -> None:
+        await self._changes.until(lambda: not self._leaving)  # one more of the same name would be one too many
         if child not in self.children:
             return
         if self._known.build.manifest.exclusive or child.state not in READY:
@@ -171,10 +190,7 @@ class Workers:
             await self._changes.until(lambda: is_replaced(child, former))
             return
         self.error = None
-        number = self.children.index(child)
-        successor = self._successor = self._make(number + 1, child.record.restarts + 1)
-        self._services.tree.add(successor, beside=child)
-        successor.post(StartRequested(actor))
+        successor = self._successor = self._start_beside(child, child.record.restarts + 1, actor)
         await self._changes.until(lambda: _is_settled(successor))
         self._successor = None
         if child not in self.children:  # retired meanwhile, and the successor with it
@@ -183,9 +199,15 @@ class Workers:
             await self._remove(successor, cause, actor)
             raise ReplacementError(f"a worker of plugin {self._plugin!r}", self._why_not())
         # Both at once, so that one routing table has the new one in and the old one out.
-        self.children[number] = successor
+        self.children[self.children.index(child)] = successor
         self._tell()  # the old one, if it is dead already, has nothing more to say
         await self._remove(child, cause, actor)
+
+    def _start_beside(self, child: Child, restarts: int, actor: str) -> Child:
+        successor = self._make(self.children.index(child) + 1, restarts)
+        self._services.tree.add(successor, beside=child)
+        successor.post(StartRequested(actor))
+        return successor
 
     def _why_not(self) -> str:
         """What kept the last process from becoming ready: shown as the error, even if it had no words for it."""
@@ -200,6 +222,7 @@ class Workers:
             await self._services.tree.remove(child, cause, actor)
         finally:
             self._leaving.discard(child)
+            self._changes.notify()
         self._states.pop(child, None)
         self._links.pop(child, None)
 
@@ -214,25 +237,6 @@ class Workers:
         task.add_done_callback(self._tasks.discard)
 
     # --- the template ---
-
-    def _make_template(self, prepared: Prepared) -> Template | None:
-        if not prepared.build.manifest.template:
-            return None
-        build, settings = prepared.build, self._services.configuration.supervisor
-        modules = [*prepared.description.modules, *build.manifest.preload]
-        template = Template(
-            template_spec(build, restart_policy(settings.restart)),
-            modules,
-            settings.adopt_grace,
-            self._services.templates,
-            self._learned,
-        )
-        if template.patching:
-            logger.info("Plugin %s uses %s: it has no template", self._plugin, ", ".join(template.patching))
-            return None
-        self._services.births.enter(template)
-        template.start()
-        return template
 
     def _learned(self, modules: list[str]) -> None:
         self._prepared = self._services.preparation.learn(self._known, modules)
@@ -291,7 +295,7 @@ class Workers:
         try:
             async with self._replacing:
                 if self._may_recycle():  # another one may have failed while this one waited for its turn
-                    await self._replace(child, cause, "supervisor")
+                    await self._replace(child, cause, SUPERVISOR)
         except ReplacementError as error:
             self._recycle_from = self._services.around.clock.monotonic() + RECYCLE_PAUSE
             if child.state in READY:  # otherwise all of them are being stopped
@@ -330,6 +334,24 @@ class Workers:
     def _tell(self) -> None:
         self._changed()
         self._changes.notify()
+
+
+def make_template(
+    plugin: str, prepared: Prepared, services: PluginServices, learned: Callable[[list[str]], None]
+) -> Template | None:
+    """Start the template of a plugin; None where it shall have none, or uses what cannot be forked."""
+    if not prepared.build.manifest.template:
+        return None
+    build, settings = prepared.build, services.configuration.supervisor
+    modules = [*prepared.description.modules, *build.manifest.preload]
+    spec = template_spec(build, restart_policy(settings.restart))
+    template = Template(spec, modules, settings.adopt_grace, services.templates, learned)
+    if template.patching:
+        logger.info("Plugin %s uses %s: it has no template", plugin, ", ".join(template.patching))
+        return None
+    services.births.enter(template)
+    template.start()
+    return template
 
 
 def _is_settled(child: Child) -> bool:

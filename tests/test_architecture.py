@@ -20,7 +20,7 @@ STARTERS = re.compile(
 )
 CONTRACT = {
     "plugin_runtime.__version__", "plugin_runtime.protocol", "plugin_runtime.task_protocol",
-    "plugin_runtime.template_protocol", "plugin_runtime.views",
+    "plugin_runtime.template_protocol", "plugin_runtime.gateway_protocol", "plugin_runtime.views",
     "plugin_runtime.task_views", "plugin_runtime.wire",
 }  # fmt: skip
 LINK = {"plugin_runtime.framing", "plugin_runtime.frame_connection"}
@@ -220,7 +220,7 @@ for line in sys.stdin.read().splitlines():
     found = importlib.import_module(module)
     assert not name or hasattr(found, name), "Python 3.9 has no %s.%s" % (module, name)
 sys.path.insert(0, str(root))
-for module in ("protocol", "task_protocol", "template_protocol", "views", "task_views"):
+for module in ("protocol", "gateway_protocol", "task_protocol", "template_protocol", "views", "task_views"):
     for cls in vars(importlib.import_module("plugin_runtime." + module)).values():
         if isinstance(cls, type):
             typing.get_type_hints(cls)

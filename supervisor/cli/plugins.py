@@ -100,6 +100,8 @@ def print_plugins(plugins: list[dict[str, Any]]) -> None:
 def _print_plugin(plugin: dict[str, Any]) -> None:
     print_facts((key, plugin[key]) for key in _SHOWN)
     print_trouble(plugin)
+    if traffic := plugin.get("traffic"):  # a supervisor of the version before does not count
+        print_facts([("requests", _requests_of(traffic))])
     print_table(
         ("INSTANCE", "PID", "STATE", "UPTIME", "RESTARTS", "CPU %", "MEMORY MB", "IN FLIGHT", "REQUESTS"),
         [
@@ -108,6 +110,20 @@ def _print_plugin(plugin: dict[str, Any]) -> None:
         ],
         "It has no instances.",
     )
+
+
+def _requests_of(traffic: dict[str, Any]) -> str:
+    """How many, and what became of those that were not simply answered."""
+    told = [f"{traffic['requests']}, {traffic['in_flight']} in flight"]
+    if traffic["parked_total"]:
+        told.append(f"{traffic['parked_total']} parked, {traffic['parked']} of them still")
+    if traffic["resent"]:
+        told.append(f"{traffic['resent']} sent again")
+    if traffic["refused"]:
+        told.append(
+            f"refused: {', '.join(f'{count} {reason}' for reason, count in sorted(traffic['refused'].items()))}"
+        )
+    return "; ".join(told)
 
 
 def _require_running(plugin: dict[str, Any]) -> None:

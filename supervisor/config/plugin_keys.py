@@ -155,7 +155,7 @@ class PluginKeys(ProcessKeys):
     health: UrlPath = key("", "path below the prefix that is probed; empty = readiness and heartbeat only")
     request_timeout: Seconds = key(0.0, "seconds a request may take; 0 = any")
     idle_stop: Seconds = key(0.0, "seconds without requests after which the plugin stops; 0 = never")
-    max_in_flight: Count = key(0, "requests at once; 0 = any number")
+    max_in_flight: Count = key(0, "requests at once, over all gateways; 0 = any number")
     max_requests: Count = key(0, "requests after which a worker is replaced; 0 = never")
     jobs: Annotated[tuple[Job, ...], Field(strict=False)] = key((), "scheduled runs of the plugin's code")
 
@@ -171,6 +171,10 @@ class PluginKeys(ProcessKeys):
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two jobs are named {twice!r}")
         return self
+
+
+LIVE = frozenset({"idle_stop"})
+"""Keys of ``plugins.<name>`` in config.json that take effect at once: those that no process is started with."""
 
 
 class PluginOverrides(PluginKeys):

@@ -14,6 +14,7 @@ from gateway.identity import Tokens
 from gateway.parking import Parking
 from gateway.server import create_server
 from gateway.settings import GatewayOptions
+from gateway.traffic import Tallies
 from gateway.upstreams import Upstreams
 from plugin_runtime.link import LinkServer
 from plugin_runtime.protocol import Route, RoutingSnapshot, Upstream
@@ -121,8 +122,9 @@ class GatewayInLoop:
         self.deaths = Deaths()
         self.tokens = Tokens()
         self.sent = []
-        self.upstreams = Upstreams("gateway.1", self.parking, self.deaths, send=self.sent.append)
-        self.dispatcher = Dispatcher(self.parking, self.deaths, max_body=self.options.max_body)
+        self.tallies = Tallies()
+        self.upstreams = Upstreams("gateway.1", self.parking, self.deaths, self.tallies, send=self.sent.append)
+        self.dispatcher = Dispatcher(self.parking, self.deaths, self.tallies, max_body=self.options.max_body)
         self._version = 0
         self.port = 0
 

@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 from plugin_runtime.protocol import RoutingAck, RoutingSnapshot
+from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import load
 from supervisor.gateways import Gateways
 from supervisor.log_files import LogFiles
@@ -99,8 +100,10 @@ class PluginScene:
         self.gateways = Gateways(None, None, lambda: None, lambda _: None)
         self.exits = []
         self.latest = {}
+        self.live = LiveConfiguration(load(root / "config.json", {}))
         self.services = PluginServices(
-            configuration=load(root / "config.json", {}),
+            configuration=self.live.current,
+            live=self.live,
             around=table.around,
             births=table.around.origin,
             tree=table.tree,

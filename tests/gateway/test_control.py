@@ -8,6 +8,7 @@ import pytest
 
 from gateway.control import ControlAddress, ControlChannel, Load
 from gateway.errors import HandshakeRefusedError, OperationFailedError, SupervisorAwayError
+from plugin_runtime.gateway_protocol import PluginTraffic, Traffic
 from plugin_runtime.process_facts import peak_memory_kb, start_ticks
 from plugin_runtime.protocol import Beat, Call, Error, Health, Hello, RoutingAck
 from plugin_runtime.task_protocol import ListThreads, Threads
@@ -27,6 +28,7 @@ class Channel:
             received=self.received.append,
             joined=self._joined,
             load=lambda: Load(3, 17),
+            traffic=lambda: Traffic({"hello": PluginTraffic(1, 2)}),
         )
 
     def _joined(self):
@@ -235,6 +237,15 @@ def test_a_beat_tells_every_second_what_we_do(tmp_path):
         assert (beat.in_flight, beat.requests) == (3, 17)
         assert 0 <= beat.loop_age < 1
         assert beat.peak_memory_kb == pytest.approx(peak_memory_kb(), rel=0.2)
+
+    run(tmp_path, scenario)
+
+
+def test_news_of_requests_come_with_a_beat(tmp_path):
+    """Plugin by plugin; what has not changed is not said again."""
+
+    async def scenario(supervisor, owner, _):
+        assert await supervisor.wait_for(Traffic) == Traffic({"hello": PluginTraffic(1, 2)})
 
     run(tmp_path, scenario)
 

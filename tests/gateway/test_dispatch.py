@@ -6,9 +6,11 @@ import pytest
 
 from gateway.deaths import Deaths
 from gateway.dispatch import REPLAY_LIMIT, Dispatcher
-from gateway.parking import Parking
+from gateway.parking import Parking, size_of
 from gateway.settings import ParkingLimits
+from gateway.traffic import Tallies
 from gateway.upstreams import Upstreams
+from plugin_runtime.gateway_protocol import Wake
 from plugin_runtime.protocol import RoutingAck, RoutingSnapshot, UpstreamDied
 from tests.fakes.links import FakeConnector, RecordingClient, head, route, upstream
 from tests.fakes.waiting import settle, until
@@ -22,10 +24,16 @@ class Gateway:
         self.connector = FakeConnector()
         self.parking = Parking(limits or ParkingLimits())
         self.deaths = Deaths()
+        self.tallies = Tallies()
         self.upstreams = Upstreams(
-            "gateway.1", self.parking, self.deaths, send=self.sent.append, connect=self.connector
+            "gateway.1",
+            self.parking,
+            self.deaths,
+            self.tallies,
+            send=self.sent.append,
+            connect=self.connector,
         )
-        self.dispatcher = Dispatcher(self.parking, self.deaths, max_body=max_body)
+        self.dispatcher = Dispatcher(self.parking, self.deaths, self.tallies, max_body=max_body)
         self.version = 0
 
     async def follow(self, *routes):
@@ -45,7 +53,7 @@ class Gateway:
     def nothing_is_left(self):
         pool = self.upstreams.find(b"/hello")
         return (
-            self.dispatcher.traffic.in_flight == pool.in_flight == self.parking.counters.requests == 0
+            self.tallies.in_flight == pool.tally.parked == self.parking.requests == self.parking.bytes == 0
             and all(member.in_flight == 0 for member in pool.listed)
             and not [task for task in asyncio.all_tasks() if task.get_name().startswith("request")]
         )
@@ -119,13 +127,15 @@ def test_a_request_is_parked_until_the_worker_comes():
 
     async def scenario(gateway):
         client, exchange = gateway.request("POST", b"first ", end=False)
-        await until(lambda: gateway.parking.counters.requests == 1)
-        assert not exchange.writable
+        await until(lambda: gateway.parking.requests == 1)
+        assert exchange.writable
+        exchange.upload(b"second ", end=False)
+        assert gateway.parking.bytes == size_of(head("POST")) + len(b"first second ")
         await gateway.follow(route(upstream()))
-        await exchange.wait_writable()
-        exchange.upload(b"second", end=True)
+        await until(lambda: gateway.connector.to("hello.1:1").opened)
+        exchange.upload(b"third", end=True)
         stream = gateway.stream()
-        assert (stream.body, stream.ended) == (b"first second", True)
+        assert (stream.body, stream.ended) == (b"first second third", True)
         stream.answer()
         assert client.complete
 
@@ -137,7 +147,7 @@ def test_a_parked_request_is_refused_when_no_worker_is_to_come_any_more():
 
     async def scenario(gateway):
         client, _ = gateway.request()
-        await until(lambda: gateway.parking.counters.requests == 1)
+        await until(lambda: gateway.parking.requests == 1)
         await gateway.follow(route(state="failed"))
         await until(lambda: client.over)
         assert error_of(client) == ("PluginUnavailableError", 503, "hello")
@@ -148,18 +158,75 @@ def test_a_parked_request_is_refused_when_no_worker_is_to_come_any_more():
 
 @pytest.mark.parametrize(
     ("limits", "reason"),
-    [(ParkingLimits(seconds=0.02), "in time"), (ParkingLimits(requests=0), "too many requests wait")],
+    [
+        (ParkingLimits(seconds=0.02), "parking_seconds"),
+        (ParkingLimits(requests=0), "parking_requests"),
+        (ParkingLimits(mb=0), "parking_bytes"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_request_that_cannot_be_parked_any_longer_is_refused(limits, reason):
-    """Bounded in time and number."""
+    """Bounded in time, number and bytes; the answer says by which, and the plugin's figures count it."""
 
     async def scenario(gateway):
         client, _ = gateway.request()
         await until(lambda: client.over)
-        assert client.error.status == 503
-        assert reason in client.error.message
+        assert error_of(client) == ("PluginUnavailableError", 503, "hello")
+        assert client.error.extension["reason"] == reason
+        assert "Retry-After" in client.error.headers
+        assert gateway.tallies.of("hello").figures.refused == {reason: 1}
 
     run(scenario, route(expected=True), limits=limits)
+
+
+def test_a_parked_request_whose_body_outgrows_the_parking_is_refused():
+    """What comes while it waits counts like what it came with."""
+
+    async def scenario(gateway):
+        client, exchange = gateway.request("POST", b"x" * 50_000, end=False)
+        await until(lambda: gateway.parking.requests == 1)
+        exchange.upload(b"y" * 10_000, end=False)
+        assert error_of(client) == ("PluginUnavailableError", 503, "hello")
+        assert client.error.extension["reason"] == "parking_bytes"
+        exchange.upload(b"late", end=True)
+
+    run(scenario, route(expected=True), limits=ParkingLimits(mb=0.05))
+
+
+def test_a_client_s_long_body_waits_with_it():
+    """Read as far as it would be kept for sending it again, and no further."""
+
+    async def scenario(gateway):
+        client, exchange = gateway.request("POST", b"x" * REPLAY_LIMIT, end=False)
+        await until(lambda: gateway.parking.requests == 1)
+        assert not exchange.writable
+        await gateway.follow(route(upstream()))
+        await exchange.wait_writable()
+        gateway.stream().answer()
+        assert client.complete
+
+    run(scenario, route(expected=True))
+
+
+def test_a_parked_request_wakes_an_idle_plugin():
+    """It is sent as soon as the worker is there; nobody but its client knows that it waited."""
+
+    async def scenario(gateway):
+        client, _ = gateway.request()
+        other, _ = gateway.request()
+        await until(lambda: gateway.parking.requests == 2)
+        assert gateway.sent.count(Wake("hello")) == 1
+        await gateway.follow(route(expected=True, state="starting"), route(plugin="other", prefix="/other"))
+        await gateway.follow(route(upstream()))
+        await until(lambda: len(gateway.connector.to("hello.1:1").opened) == 2)
+        for stream in list(gateway.connector.to("hello.1:1").streams):
+            stream.answer()
+        assert client.complete
+        assert other.complete
+        figures = gateway.tallies.of("hello").figures
+        assert (figures.requests, figures.parked, figures.parked_total, figures.resent) == (2, 0, 2, 0)
+
+    run(scenario, route(expected=True, state="idle"))
 
 
 def test_a_worker_that_comes_between_looking_and_waiting_is_not_missed():
@@ -180,7 +247,7 @@ def test_the_gone_client_of_a_parked_request_frees_its_place():
 
     async def scenario(gateway):
         client, exchange = gateway.request()
-        await until(lambda: gateway.parking.counters.requests == 1)
+        await until(lambda: gateway.parking.requests == 1)
         exchange.cancel("gone")
         await settle()
         await gateway.follow(route(upstream()))
@@ -220,7 +287,7 @@ def test_a_request_of_the_only_worker_waits_for_its_successor():
         gateway.upstreams.died(UpstreamDied("hello.1", "hello.1:1", "signal", resend=True))
         gateway.connector.to("hello.1:1").die()
         await gateway.follow(route(expected=True, state="starting"))
-        await until(lambda: gateway.parking.counters.requests == 1)
+        await until(lambda: gateway.parking.requests == 1)
         await gateway.follow(route(upstream("hello.1:2")))
         await until(lambda: gateway.connector.to("hello.1:2").opened)
         gateway.stream("hello.1:2").answer(b"again")
@@ -300,10 +367,11 @@ def test_a_body_that_is_still_coming_is_kept_and_goes_on_after_sending_again():
         client, exchange = gateway.request("PUT", b"one ", end=False)
         gateway.upstreams.died(UpstreamDied("hello.1", "hello.1:1", "signal", resend=True))
         gateway.connector.to("hello.1:1").die()
-        assert not exchange.writable
         await exchange.wait_writable()
         exchange.upload(b"two", end=True)
+        await until(lambda: gateway.connector.to("hello.2:1").opened)
         assert gateway.stream("hello.2:1").body == b"one two"
+        assert gateway.tallies.of("hello").figures.resent == 1
         gateway.stream("hello.2:1").answer()
         assert client.complete
 

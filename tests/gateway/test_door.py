@@ -14,6 +14,7 @@ from gateway.identity import Tokens
 from gateway.parking import Parking
 from gateway.settings import ParkingLimits
 from gateway.stream import Stream
+from gateway.traffic import Tallies
 from gateway.upstreams import Upstreams
 from gateway.visit import Visit
 from plugin_runtime.protocol import Route, RoutingSnapshot
@@ -42,7 +43,7 @@ def run(tmp_path, scenario, **options):
     async def main():
         async with GatewayInLoop(tmp_path, **options) as gateway:
             await scenario(gateway)
-            await until(lambda: gateway.dispatcher.traffic.in_flight == 0, "every request to be over")
+            await until(lambda: gateway.dispatcher.tallies.in_flight == 0, "every request to be over")
 
     asyncio.run(main())
 
@@ -387,8 +388,9 @@ def test_what_the_server_refuses_to_send_ends_the_response_and_the_stream():
 
     async def scenario():
         connector, sent = FakeConnector(), []
-        upstreams = Upstreams("gateway.1", Parking(ParkingLimits()), Deaths(), send=sent.append, connect=connector)
-        dispatcher = Dispatcher(Parking(ParkingLimits()), Deaths())
+        parking, deaths, tallies = Parking(ParkingLimits()), Deaths(), Tallies()
+        upstreams = Upstreams("gateway.1", parking, deaths, tallies, send=sent.append, connect=connector)
+        dispatcher = Dispatcher(parking, deaths, tallies)
         upstreams.follow(RoutingSnapshot(1, [route(upstream())]))
         await until(lambda: sent)
         door = Door(core, upstreams, dispatcher, Sifter(), Tokens())
@@ -404,7 +406,7 @@ def test_what_the_server_refuses_to_send_ends_the_response_and_the_stream():
         stream.sink.body_received(b"too long", False)
         await request
         assert stream.cancelled
-        assert dispatcher.traffic.in_flight == 0
+        assert dispatcher.tallies.in_flight == 0
         await upstreams.close()
 
     asyncio.run(scenario())
@@ -516,3 +518,61 @@ def test_errors_of_plugins_reach_the_client_as_json_with_its_name(tmp_path):
         assert response.json()["extension"]["plugin"] == "hello"
 
     run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n",
+        b"POST /hello HTTP/1.1\r\nhost: test\r\ncontent-length: 4\r\n\r\nbody",
+        b"POST /hello HTTP/1.1\r\nhost: test\r\ncontent-length: 4\r\n\r\nbo",
+    ],
+    ids=["no body", "a body", "half of a body"],
+)
+def test_a_parked_request_whose_client_leaves_is_forgotten_at_once(tmp_path, request_):
+    """Its place is another one's, and no worker is bothered with it."""
+
+    async def scenario(gateway):
+        await gateway.route(Route("hello", "/hello", expected=True))
+        client = await gateway.connect()
+        client.writer.write(request_)
+        await until(lambda: gateway.parking.requests == 1, "the request to be parked")
+        client.close()
+        loop = asyncio.get_running_loop()
+        left = loop.time()
+        await until(lambda: gateway.parking.requests == gateway.parking.bytes == 0, "its place to be free")
+        assert loop.time() - left < 1
+        assert gateway.tallies.of("hello").figures.in_flight == 0
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (ParkingLimits(requests=3), "parking_requests"),
+        (ParkingLimits(mb=0.01), "parking_bytes"),
+        (ParkingLimits(seconds=0.1), "parking_seconds"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_request_over_the_bounds_of_parking_is_answered_at_once(tmp_path, limits, reason):
+    """503 with Retry-After in the error model, with the plugin's name; those that are parked are served."""
+
+    async def scenario(gateway):
+        await gateway.route(Route("hello", "/hello", expected=True, state="starting"))
+        clients = [await gateway.connect() for _ in range(4)]
+        for client in clients:
+            client.write("/hello", fields=["x-long: " + "y" * 3000])
+        refused = [client for client in clients if reason != "parking_seconds"][-1:] or clients
+        for client in refused:
+            response = await client.read_response()
+            error = response.json()
+            assert (response.status, response.fields["retry-after"], error["type"]) == (503, "1", "PluginUnavailable")
+            assert error["extension"] == {"plugin": "hello", "state": "starting", "reason": reason}
+        await gateway.serve(mirror)
+        for client in clients:
+            if client not in refused:
+                assert (await client.read_response()).status == 200
+
+    run(tmp_path, scenario, parking=limits)

@@ -6,18 +6,19 @@ import pytest
 
 from gateway import errors
 from gateway.errors import GatewayError, PluginUnavailableError, UnauthorizedError, render
+from plugin_runtime.gateway_protocol import Refusal
 
 
 def test_an_answer_has_status_fields_and_the_error_model():
     """Fields of the error and of its body, names in lower case as ASGI wants them."""
-    status, fields, body = render(PluginUnavailableError("hello", "failed", "it is failed", 2.2))
+    status, fields, body = render(PluginUnavailableError("hello", "failed", Refusal.UNAVAILABLE, 2.2))
     assert status == 503
     assert (b"retry-after", b"3") in fields
     assert (b"content-length", str(len(body)).encode()) in fields
     assert json.loads(body) == {
         "type": "PluginUnavailable",
         "message": "plugin 'hello' is not available: it is failed",
-        "extension": {"plugin": "hello", "state": "failed"},
+        "extension": {"plugin": "hello", "state": "failed", "reason": "unavailable"},
     }
 
 

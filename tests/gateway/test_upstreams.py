@@ -7,7 +7,9 @@ from gateway.deaths import Deaths
 from gateway.parking import Parking
 from gateway.routes import CORE
 from gateway.settings import ParkingLimits
+from gateway.traffic import Tallies, Tally
 from gateway.upstreams import Upstreams
+from plugin_runtime.gateway_protocol import Wake
 from plugin_runtime.protocol import RoutingAck, RoutingSnapshot, UpstreamDied, UpstreamLost
 from tests.fakes.links import FakeConnector, route, upstream
 from tests.fakes.waiting import settle, until
@@ -22,7 +24,7 @@ class Setting:
         self.parking = Parking(ParkingLimits())
         self.deaths = Deaths()
         self.upstreams = Upstreams(
-            "gateway.1", self.parking, self.deaths, send=self.sent.append, connect=self.connector
+            "gateway.1", self.parking, self.deaths, Tallies(), send=self.sent.append, connect=self.connector
         )
 
     async def follow(self, version, *routes):
@@ -209,8 +211,8 @@ def test_a_plugin_that_left_the_table_is_not_found_any_more():
 
     async def scenario(made):
         await made.follow(1, route(upstream()), route(plugin="waiting", prefix="/waiting", expected=True))
-        waiter = asyncio.create_task(made.parking.wait("waiting", 0, made.parking.deadline()))
-        await until(lambda: made.parking.counters.requests == 1)
+        waiter = asyncio.create_task(made.parking.enter("waiting", 0, Tally()).wait(made.parking.deadline()))
+        await until(lambda: made.parking.is_waited_for("waiting"))
         pool = made.upstreams.find(b"/waiting")
         await made.follow(2)
         await waiter
@@ -232,5 +234,32 @@ def test_closing_closes_every_link_also_those_that_drain():
         await made.upstreams.close()
         assert all(link.closed for link in made.connector.links)
         assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+    run(scenario)
+
+
+def test_a_request_that_waits_for_an_idle_plugin_wakes_it_once_per_snapshot():
+    """However many wait. Said again for the next snapshot: the supervisor may have missed it, or be another one."""
+
+    async def scenario(made):
+        idle = route(expected=True, state="idle")
+        await made.follow(1, idle)
+        pool = made.upstreams.find(b"/hello")
+        assert pool.expected
+        assert Wake("hello") not in made.sent
+        pool.wake()
+        pool.wake()
+        assert made.sent.count(Wake("hello")) == 1
+        await made.follow(2, idle)
+        assert made.sent.count(Wake("hello")) == 1
+        waiter = asyncio.create_task(made.parking.enter("hello", 0, Tally()).wait(made.parking.deadline()))
+        await until(lambda: made.parking.is_waited_for("hello"))
+        await made.follow(3, idle)
+        assert made.sent.count(Wake("hello")) == 2
+        await made.follow(4, route(expected=True, state="starting"))
+        pool.wake()
+        assert made.sent.count(Wake("hello")) == 2
+        await made.follow(5, route(upstream()))
+        await waiter
 
     run(scenario)

@@ -138,6 +138,23 @@ def test_a_delivered_post_is_never_delivered_twice(system):
     assert deliveries.read_text() == "came\n"
 
 
+def test_a_post_that_its_worker_never_saw_is_sent_to_the_next_one(system):
+    """Row 2: undelivered, so delivering it is no second time. Its body goes with it, and it is counted."""
+    pid, before = system.pid("bench"), system.plugin("bench")["traffic"]
+    os.kill(pid, signal.SIGSTOP)
+    with system.client() as client, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.post, "/bench/sink", content=b"x" * 50_000)
+        system.wait_until(lambda: system.plugin("bench")["traffic"]["in_flight"] == 1, "the request is on its way")
+        kill(pid)
+        assert (answer.result().status_code, answer.result().json()) == (200, 50_000)
+
+    def counted():
+        now = system.plugin("bench")["traffic"]
+        return (now["resent"] - before["resent"], now["in_flight"], now["parked"]) == (1, 0, 0)
+
+    system.wait_until(counted, "it is counted as sent again")
+
+
 def test_a_response_that_was_cut_off_looks_cut_off(system):
     """Killed in mid-response: the client must never take the half for the whole."""
     with system.http.stream("GET", "/bench/half") as response:

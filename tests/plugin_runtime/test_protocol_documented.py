@@ -1,4 +1,4 @@
-"""docs/reference/protocol.md says what the three modules of messages say."""
+"""docs/reference/protocol.md says what the modules of messages say."""
 
 import dataclasses
 import inspect
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from plugin_runtime import protocol, task_protocol, template_protocol, wire
+from plugin_runtime import gateway_protocol, protocol, task_protocol, template_protocol, wire
 from tests.source_code import ROOT, modules
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -18,7 +18,7 @@ PAGE = (REFERENCE / "protocol.md").read_text()
 STATES = (REFERENCE / "states.md").read_text()
 ENUMS = [
     cls
-    for module in (protocol, task_protocol, template_protocol)
+    for module in (protocol, gateway_protocol, task_protocol, template_protocol)
     for cls in vars(module).values()
     if inspect.isclass(cls) and issubclass(cls, Enum) and cls.__module__ == module.__name__
 ]
@@ -123,11 +123,12 @@ def _side(module: str) -> str:
 @pytest.mark.parametrize("enum", ENUMS, ids=lambda enum: enum.__name__)
 def test_every_member_of_every_enum_is_documented(enum):
     """A value that people may see in a log or a JSON document has a sentence for people."""
-    text = PAGE if enum.__name__ in {"Kind", "Phase", "ExitCode", "TaskPurpose"} else STATES
+    text = PAGE if enum.__name__ in {"Kind", "Phase", "ExitCode", "TaskPurpose", "Refusal"} else STATES
     headings = {
         "Kind": "Kinds of processes",
         "Phase": "Phases",
         "ExitCode": "Exit codes",
+        "Refusal": "Reasons of a refusal",
         "State": "States of one process",
         "PluginState": "States of a plugin or task",
         "Cause": "Causes of an exit",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from plugin_runtime.gateway_protocol import PluginTraffic, Traffic, Wake
 from plugin_runtime.protocol import (
     Call,
     Health,
@@ -20,6 +21,7 @@ from plugin_runtime.protocol import (
     UpstreamDied,
     UpstreamLost,
 )
+from plugin_runtime.views import TrafficView
 from supervisor.gateways import Gateways, share_of
 from supervisor.state_folder import StateFolder
 from tests.fakes.gateway_children import FakeGatewayChild
@@ -257,6 +259,26 @@ def test_what_needs_no_reaction_is_logged(message, logged, caplog):
 
     asyncio.run(main())
     assert logged in caplog.text
+
+
+@in_loop
+async def test_what_gateways_tell_of_requests_is_added_up(at):
+    """A gateway that ends has counted what it has counted."""
+    first, second = at.connect(1), at.connect(2)
+    first.says(at.gateways, Traffic({"hello": PluginTraffic(1, 10)}))
+    second.says(at.gateways, Traffic({"hello": PluginTraffic(0, 5)}))
+    assert at.gateways.traffic.of("hello") == TrafficView(1, 15)
+    at.gateways.exited(first, "the record")
+    assert at.gateways.traffic.of("hello") == TrafficView(0, 15)
+
+
+@in_loop
+async def test_a_request_that_waits_for_an_idle_plugin_is_passed_on(at):
+    """Whoever keeps the plugins knows what to do about it."""
+    wanted = []
+    at.gateways.wanted = wanted.append
+    at.connect().says(at.gateways, Wake("hello"))
+    assert wanted == ["hello"]
 
 
 @in_loop

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from plugin_runtime.protocol import Beat, Description, Failed, PluginState, State, Upstream
-from plugin_runtime.views import ExitView, PluginError
+from plugin_runtime.views import ExitView, PluginError, TrafficView
 from supervisor.plugin_view import Link, error_of_failure, instance_view, plugin_view, route_of
 from supervisor.preparation import Prepared
 from supervisor.sampler import Sample
@@ -85,7 +85,9 @@ def shown(**fields):
 
 def test_a_plugin_can_be_shown_before_anything_is_known_of_it():
     """Every folder is listed, whatever is wrong with it."""
-    view = plugin_view(shown(error=PluginError("manifest", "PluginInvalid", "not valid TOML")), lambda _: None)
+    view = plugin_view(
+        shown(error=PluginError("manifest", "PluginInvalid", "not valid TOML")), lambda _: None, TrafficView()
+    )
     assert (view.name, view.title, view.version, view.generation, view.instances) == ("hello", "hello", "", "", [])
     assert view.error.message == "not valid TOML"
 
@@ -93,9 +95,14 @@ def test_a_plugin_can_be_shown_before_anything_is_known_of_it():
 def test_what_its_code_says_goes_before_what_its_manifest_says(tmp_path):
     """And each field for itself."""
     prepared = Prepared(build_of(tmp_path), Description(title="Hello", author="Ada", tags=["a"], trigger=2))
-    view = plugin_view(shown(prepared=prepared, instances=[child()], state=PluginState.RUNNING), lambda _: SAMPLE)
+    view = plugin_view(
+        shown(prepared=prepared, instances=[child()], state=PluginState.RUNNING),
+        lambda _: SAMPLE,
+        TrafficView(requests=7),
+    )
     assert (view.title, view.version, view.author, view.tags, view.trigger) == ("Hello", "", "Ada", ["a"], 2)
     assert (view.generation, view.instances[0].memory_mb, view.state) == ("abcdef", 33.33, "running")
+    assert view.traffic.requests == 7
 
 
 def test_why_a_worker_cannot_start_is_shown_with_its_last_lines():

@@ -86,6 +86,15 @@ def test_all_that_a_worker_needs_is_put_together(at, monkeypatch):
     assert (at.root / ".xcore" / "data" / "hello").is_dir()
 
 
+def test_a_key_that_is_followed_live_makes_no_other_generation(at):
+    """No process is started with it: whoever uses it asks the configuration in force."""
+    before = at.prepare().build
+    settings = {"plugins": {"hello": {"max_in_flight": 9, "idle_stop": 5}}}
+    (at.root / "config.json").write_text(json.dumps(settings))
+    after = at.prepare().build
+    assert (after.generation.hash, after.manifest.idle_stop) == (before.generation.hash, 0)
+
+
 def test_content_that_was_found_good_is_not_imported_again(at):
     """A start of an unchanged system runs no validator; a change does."""
     first = at.prepare()

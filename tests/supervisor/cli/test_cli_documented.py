@@ -108,6 +108,7 @@ def test_every_exit_code_of_the_command_line_is_documented():
     [
         ("A plugin", views.PluginView),
         ("An instance", views.InstanceView),
+        ("Requests of a plugin", views.TrafficView),
         ("An exit", views.ExitView),
         ("An error of a plugin", views.PluginError),
         ("A token", views.TokenView),

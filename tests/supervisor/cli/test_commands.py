@@ -143,6 +143,27 @@ def test_a_plugin_is_shown_with_its_instances(xcore, supervisor):
     assert lines[-1].split() == ["hello.1", "42", "running", "1", "h", "2", "min", "2", "1.3", "-", "0", "9"]
 
 
+@pytest.mark.parametrize(
+    ("figures", "line"),
+    [
+        ({}, "0, 0 in flight"),
+        (
+            {"requests": 12, "in_flight": 1, "parked_total": 3, "parked": 1},
+            "12, 1 in flight; 3 parked, 1 of them still",
+        ),
+        (
+            {"resent": 2, "refused": {"overloaded": 4, "died": 1}},
+            "0, 0 in flight; 2 sent again; refused: 1 died, 4 overloaded",
+        ),
+    ],
+)
+def test_what_became_of_its_requests_is_shown(xcore, supervisor, figures, line):
+    """As far as there is anything to tell."""
+    nothing = {"in_flight": 0, "requests": 0, "parked": 0, "parked_total": 0, "resent": 0, "refused": {}}
+    supervisor.answers["plugins.show"] = {**PLUGIN, "traffic": {**nothing, **figures}}
+    assert f"requests:   {line}" in xcore("plugin", "show", "hello").out.splitlines()
+
+
 def test_a_broken_plugin_is_shown_with_what_to_do(xcore, supervisor):
     """Phase, message, hint, place and last lines."""
     supervisor.answers["plugins.show"] = BROKEN

@@ -38,6 +38,7 @@ def loaded(tmp_path):
         ({"tasks": {"sweep": {"restart": "on-failure"}, "mail": {}}}, []),
         ({"tasks": {"my.sweep": {"env": {"A": "1", "B": "2"}}}}, [('tasks."my.sweep".env', True)]),
         ({"plugins": {"shop": {"instances": 1}}}, [("plugins.shop.instances", False)]),
+        ({"plugins": {"shop": {"idle_stop": 5}}}, [("plugins.shop.idle_stop", True)]),
     ],
     ids=json.dumps,
 )
@@ -70,6 +71,23 @@ def test_what_is_not_live_stays_as_it_was(loaded):
     variables = {"DATA_URL": "sqlite:///other.db", "LOG_LEVEL": "DEBUG"}
     assert with_live_keys(before, loaded(waiting, **variables)) == before
     assert with_live_keys(before, loaded(both, **variables)) == loaded(live)
+
+
+def test_a_live_key_of_a_plugin_is_followed_and_the_others_stay(loaded):
+    """Set, changed and taken away; beside every kind of value that stays."""
+    staying = {
+        "restart": "never", "env": {"A": "1"}, "preload": ["pandas"], "max_age": 5,
+        "jobs": [{"name": "clean", "entry": "shop:clean", "interval": {"minutes": 5}}],
+    }  # fmt: skip
+    before = loaded({"plugins": {"shop": {**staying, "idle_stop": 5}, "old": {"idle_stop": 5}}})
+    after = loaded({"plugins": {"shop": {"idle_stop": 7, "max_age": 9}, "new": {"idle_stop": 8, "max_age": 9}}})
+    merged = with_live_keys(before, after)
+    assert (
+        merged.plugins
+        == loaded({"plugins": {"shop": {**staying, "idle_stop": 7}, "new": {"idle_stop": 8}, "old": {}}}).plugins
+    )
+    assert merged.plugin_overrides("shop").keys() == {*staying, "idle_stop"}
+    assert merged.plugin_overrides("old") == {}
 
 
 def test_variables_without_a_key_go_by_their_names(loaded):
