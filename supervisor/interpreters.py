@@ -81,6 +81,15 @@ class Interpreters:
             hint="install one that does, on PATH or with pyenv, or change requires-python in pyproject.toml",
         )
 
+    async def installed(self) -> list[Interpreter]:
+        """Those there are to choose from: the preferred one, then the newest first."""
+        found = [self._preferred]
+        for path in self._candidates():
+            interpreter = await self._probe(path)
+            if interpreter is not None and interpreter not in found:
+                found.append(interpreter)
+        return found
+
     def _candidates(self) -> list[Path]:
         """Newest minor version first; its file name says it without starting anything."""
         files: dict[Path, tuple[int, ...]] = {}

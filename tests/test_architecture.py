@@ -33,6 +33,10 @@ SUPERVISOR_ADAPTERS = [
     "Builder", "CommandServer", "ControlServer", "FolderLock", "Generations", "Installer", "Interpreters", "LogFiles",
     "LogWriter", "PackageIndex", "Programs", "Reaper", "Runtime", "Sampler", "Store.open",
 ]  # fmt: skip
+DOCTOR = "supervisor.doctor.checklist"
+DOCTORS_ADAPTERS = {"Interpreters", "PackageIndex", "Programs", "Reaper"}
+"""It asks the same questions in the process of a command, where no supervisor has made anything."""
+THROWAWAY = "supervisor.doctor.throwaway"
 GATEWAY_ADAPTERS = ["ControlChannel", "Dispatcher", "Door", "Handover", "Parking", "Upstreams", "create_server"]
 
 IMPURE = {
@@ -56,7 +60,8 @@ def test_only_spawn_starts_processes():
     """Everything that runs is in the process table: one door leads out of the supervisor, one out of a template.
 
     An upgrade executes the supervisor itself anew, in its own process. A program that becomes another one starts none,
-    either: it is what spawn has started.
+    either: it is what spawn has started. The doctor's throw-away program is run by path, and forks to
+    prove that a template could.
     """
     starters = {
         module.name
@@ -65,10 +70,11 @@ def test_only_spawn_starts_processes():
         or {"subprocess", "multiprocessing", "pty"} & {found.top for found in module.imports}
     }
     become = {"supervisor.tied_to_parent", "supervisor.upgrade"}
-    assert starters == {"supervisor.spawn", "plugin_runtime.forking"} | become
+    assert starters == {"supervisor.spawn", "plugin_runtime.forking", THROWAWAY} | become
     for module in modules("supervisor"):
         if module.name in become:
             assert {name for name in module.called if STARTERS.fullmatch(name)} == {"os.execv"}
+    assert THROWAWAY not in {name for module in all_modules() for name in module.imported}
 
 
 def test_nothing_goes_through_a_shell():
@@ -114,7 +120,8 @@ def test_only_app_constructs_adapters(app, adapters):
         adapter: [module.name for module in package if adapter in module.called and module.name not in programs]
         for adapter in adapters
     }
-    assert makers == {adapter: [app] for adapter in adapters}
+    doctors = [DOCTOR] if app == "supervisor.app" else []
+    assert makers == {adapter: [app, *(doctors if adapter in DOCTORS_ADAPTERS else [])] for adapter in adapters}
 
 
 # --- who imports whom -----------------------------------------------------------------------------------------

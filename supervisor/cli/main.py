@@ -5,7 +5,7 @@ import sys
 import typer
 
 from plugin_runtime.protocol import ExitCode
-from supervisor.cli import jobs, lifetime, plugins, tasks, tokens
+from supervisor.cli import doctor, jobs, lifetime, plugins, tasks, tokens
 from supervisor.cli.config_commands import config_app
 from supervisor.errors import NotRunningError, XcoreError
 
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 lifetime.add_to(app)
+doctor.add_to(app)
 app.add_typer(plugins.app, name="plugin")
 app.add_typer(tasks.app, name="task")
 app.add_typer(jobs.app, name="job")

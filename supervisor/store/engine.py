@@ -76,10 +76,14 @@ def sqlite_engine(connect: Callable[[], sqlite3.Connection], settings: StoreSett
     return engine
 
 
-def connect_sqlite(path: Path, *, mode: str, patience: float) -> sqlite3.Connection:
-    """``mode``: "ro" or "rw", never to create: SQLite would make an empty database where somebody moved one away."""
+def connect_sqlite(path: Path, *, mode: str, patience: float, untouched: bool = False) -> sqlite3.Connection:
+    """``mode``: "ro" or "rw", never to create: SQLite would make an empty database where somebody moved one away.
+
+    ``untouched``: take no lock and make no -wal or -shm file, which "ro" does; for a file that nobody has open.
+    """
+    query = f"mode={mode}&immutable=1" if untouched else f"mode={mode}"
     # isolation_level=None: pysqlite opens transactions of its own otherwise, and none before DDL or a SELECT.
-    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=patience, isolation_level=None)
+    return sqlite3.connect(f"{path.as_uri()}?{query}", uri=True, timeout=patience, isolation_level=None)
 
 
 def _connect_for_use(path: Path, patience: float) -> sqlite3.Connection:

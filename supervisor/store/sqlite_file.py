@@ -5,21 +5,26 @@ sound database of ours. A new database and a migrated one are made under another
 is not transactional, and a half-migrated file would be lost.
 """
 
+import math
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from supervisor.errors import StoreCorruptError, StoreUnavailableError
+from supervisor.store.condition import Condition
 from supervisor.store.engine import connect_sqlite, sqlite_engine
 from supervisor.store.migrate import Migrations
 from supervisor.store.settings import StoreSettings
 from supervisor.store.transaction import BEGIN, Access, translated
 
+_STEPS = 10_000
+"""Instructions of SQLite's machine between two looks at the clock: well below a millisecond."""
 _MAGIC = b"SQLite format 3\0"
 _KEEP = "nothing was changed; move it away to start with an empty database, or put a copy of yours in its place"
 
@@ -43,10 +48,26 @@ class SqliteFile:
             elif self._pending():
                 self._migrate()
 
+    def look(self) -> Condition:
+        """Say what ``prepare`` would find, and write nothing, not beside the file either.
+
+        A look at all pages ends after ``settings.patience`` seconds. Raises as ``prepare``.
+        """
+        with translated(f"open {self.path}"), self._reachable():
+            if not os.path.lexists(self.path):
+                self._refuse_remains()
+                return Condition.NEW
+            self._check_file()
+            self._check_header()
+            if self._has("-journal"):
+                return Condition.UNFINISHED
+            connect = partial(self._connect, "ro", untouched=not self._beside("-wal").exists())
+            with closing(connect()) as connection:
+                self._check_pages(connection, self.settings.patience)
+            return Condition.OLDER if self._schema_pending(connect) else Condition.CURRENT
+
     def _create(self) -> None:
-        for suffix in ("-wal", "-journal"):
-            if self._has(suffix):  # SQLite would replay it into the new database
-                raise self._corrupt(f"it is missing, but {self.path.name}{suffix} is there")
+        self._refuse_remains()
         if not self.path.parent.exists():
             self.path.parent.mkdir(mode=0o700, parents=True)
         draft = self._draft()
@@ -58,12 +79,15 @@ class SqliteFile:
         self._check_header()
         # "ro" so that closing the connection does not check-point into a file that turns out damaged. A hot journal,
         # though, must be rolled back before anything can be read, and that is a write.
-        mode = "rw" if self._has("-journal") else "ro"
-        with closing(self._connect(mode)) as connection:
-            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise self._corrupt(str(verdict).strip().splitlines()[-1])
-        return self._schema_pending(mode)
+        connect = partial(self._connect, "rw" if self._has("-journal") else "ro")
+        with closing(connect()) as connection:
+            self._check_pages(connection)
+        return self._schema_pending(connect)
+
+    def _refuse_remains(self) -> None:
+        for suffix in ("-wal", "-journal"):
+            if self._has(suffix):  # SQLite would replay it into the new database
+                raise self._corrupt(f"it is missing, but {self.path.name}{suffix} is there")
 
     def _check_file(self) -> None:
         status = self.path.stat()
@@ -91,8 +115,21 @@ class SqliteFile:
         if self.path.stat().st_size < page_size * pages:
             raise self._corrupt("it is truncated")
 
-    def _schema_pending(self, mode: str) -> bool:
-        engine = sqlite_engine(partial(self._connect, mode), self.settings)
+    def _check_pages(self, connection: sqlite3.Connection, limit: float = math.inf) -> None:
+        """``limit``: seconds after which the rest is believed to be sound."""
+        deadline = time.monotonic() + limit
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+        try:
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                return
+            raise
+        if verdict != "ok":
+            raise self._corrupt(str(verdict).strip().splitlines()[-1])
+
+    def _schema_pending(self, connect: Callable[[], sqlite3.Connection]) -> bool:
+        engine = sqlite_engine(connect, self.settings)
         try:
             with engine.connect().execution_options(**{BEGIN: Access.READ.value}) as connection:
                 return self.migrations.pending(connection, str(self.path))
@@ -140,8 +177,8 @@ class SqliteFile:
         finally:
             os.close(folder)
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
-        return connect_sqlite(self.path, mode=mode, patience=self.settings.patience)
+    def _connect(self, mode: str, *, untouched: bool = False) -> sqlite3.Connection:
+        return connect_sqlite(self.path, mode=mode, patience=self.settings.patience, untouched=untouched)
 
     def _beside(self, suffix: str) -> Path:
         return Path(f"{self.path}{suffix}")

@@ -175,6 +175,15 @@ def test_the_tag_tells_free_threaded_builds_apart():
     assert Interpreter(Path("/p"), "3.13.0", "t").minor == "3.13t"
 
 
+def test_all_that_are_installed_can_be_listed(machine):
+    """The preferred one first, each once."""
+    for version in ("3.9.18", "3.13.0"):
+        machine.install(f"bin/python{version.rpartition('.')[0]}", version)
+    machine.install("bin/python3.12", "3.12.0", level="beta")
+    interpreters = Interpreters(machine.runner, machine.environment, machine.memory, OWN)
+    assert [found.version for found in asyncio.run(interpreters.installed())] == ["3.11.7", "3.13.0", "3.9.18"]
+
+
 @pytest.mark.process
 def test_a_real_python_answers(tmp_path):
     """The question is one that every Python understands."""
