@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 from collections.abc import Callable
@@ -61,6 +62,12 @@ def _line(title: str, result: Result, figure: Callable[[Sample], float]) -> str:
     return f"| {title} | {ours} | {peer} | {ratio} | {alone} |"
 
 
+def pinned() -> dict[str, str]:
+    """Versions that are to be the same on all sides."""
+    names = ("uvicorn", "uvloop", "httptools", "fastapi", "starlette", "pydantic", "pydantic-core")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
 def facts() -> dict[str, str]:
     """What the numbers depend on."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -84,6 +91,8 @@ def _processor() -> str:
 
 def _version_of(program: str, option: str) -> str:
     """The first thing that looks like a version; wrk shows its own only with an error."""
+    if shutil.which(program) is None:
+        return "not installed"
     shown = subprocess.run((program, option), capture_output=True, text=True, check=False)
     found = re.search(r"\d+\.\d+[\w.]*", shown.stdout + shown.stderr)
     return found[0] if found else "unknown"

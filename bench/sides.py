@@ -96,6 +96,11 @@ class Side(ABC):
     def find_processes(self) -> list[psutil.Process]:
         """Those that a request goes through."""
 
+    @property
+    def started_processes(self) -> list[psutil.Process]:
+        """Those without a parent here."""
+        return [psutil.Process(process.pid) for process in self._started]
+
     def versions(self) -> dict[str, str]:
         """Of PACKAGES, where the application runs."""
         return {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -122,6 +127,7 @@ class Side(ABC):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._started.clear()
 
     @property
     def _log(self) -> Path:
@@ -156,9 +162,11 @@ class Xcore(Side):
         plugin = self.folder / "plugins" / "measured"
         plugin.mkdir(parents=True)
         shutil.copy(APPLICATION, plugin)
-        manager = {"plugins": {"directory": "./plugins"}}
-        (self.folder / "config.json").write_text(json.dumps({"manager": manager, "gateway": {"port": 0}}))
+        (self.folder / "config.json").write_text(json.dumps(self.configuration()))
         self._spawn(str(Path(sys.executable).with_name("xcore")), "up")
+
+    def configuration(self) -> dict[str, object]:
+        return {"manager": {"plugins": {"directory": "./plugins"}}, "gateway": {"port": 0}}
 
     @property
     def url(self) -> str:

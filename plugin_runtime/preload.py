@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Optional
 
@@ -23,22 +24,46 @@ _THREAD_END = 1.0
 """Seconds for the kernel to forget a thread that has ended: whoever joined it does not wait for that."""
 
 
-def preload(modules: Iterable[str]) -> Optional[Failed]:
-    """Import what can be imported; tell the first import that leaves something behind that cannot be forked.
+_LONGEST_REASON = 500
+"""Characters of why an import failed."""
+
+
+@dataclass
+class Preloaded:
+    """What came of it. ``missing``: by name, why it cannot be imported."""
+
+    unsafe: Optional[Failed] = None
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def preload(modules: Iterable[str]) -> Preloaded:
+    """Import what can be imported, up to the first import that leaves something behind that cannot be forked.
 
     An import that fails is passed over: it may want what only the plugin's own code prepares, and will be done again
     there.
     """
+    done = Preloaded()
     before = _unshared()
     for name in modules:
         if name in sys.modules:
             continue
-        with suppress(Exception, SystemExit):  # boundary: anything may be raised by an import
+        try:
             importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - boundary: anything may be raised by an import
+            done.missing[name] = _reason(error)
         left = _threads_left() or _descriptors_left(before)
         if left:
-            return _unsafe(name, left)
-    return None
+            done.unsafe = _unsafe(name, left)
+            break
+    return done
+
+
+def _reason(error: BaseException) -> str:
+    try:
+        reason = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - boundary: its words are foreign code, too
+        reason = type(error).__name__
+    return reason[:_LONGEST_REASON].encode("utf-8", "backslashreplace").decode()
 
 
 def _threads_left() -> str:

@@ -190,7 +190,7 @@ class Ready:
 
     framework: str = ""
     path_mode: str = "full"
-    schema_hash: str = ""
+    has_schema: bool = False  # answers MakeSchema
 
 
 @dataclass(frozen=True)
@@ -214,6 +214,11 @@ class Beat:
     in_flight: int = 0
     requests: int = 0
     peak_memory_kb: int = 0  # VmHWM; ru_maxrss would include the parent's
+
+
+@dataclass(frozen=True)
+class MakeSchema:
+    """Make the OpenAPI document and send it as Schema: it takes time that a worker needs for its first requests."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,14 @@ from plugin_runtime.process_facts import peak_memory_kb, threads
 from plugin_runtime.protocol import ENV_RUNTIME, STACKS_SIGNAL, Beat, ExitCode, Ready, Stop
 from plugin_runtime.task_protocol import ListThreads, Threads
 from plugin_runtime.template_channel import TemplateChannel
-from plugin_runtime.template_protocol import TASK_PROGRAM, WORKER_PROGRAM, Fork, NotForked, TemplateSettings
+from plugin_runtime.template_protocol import (
+    TASK_PROGRAM,
+    WORKER_PROGRAM,
+    Fork,
+    NotForked,
+    NotImported,
+    TemplateSettings,
+)
 from plugin_runtime.wire import from_wire
 
 _PROGRAMS = {WORKER_PROGRAM: worker.main, TASK_PROGRAM: task.main}
@@ -40,9 +47,11 @@ def main() -> int:
     try:
         channel = TemplateChannel(ControlAddress.take_from_environment())
         settings = from_wire(TemplateSettings, channel.join().settings)
-        failed = preload((_EVENT_LOOP, *settings.modules))
-        if failed is not None:
-            channel.send(failed)
+        preloaded = preload((_EVENT_LOOP, *settings.modules))
+        if preloaded.missing:
+            channel.send(NotImported(preloaded.missing))
+        if preloaded.unsafe is not None:
+            channel.send(preloaded.unsafe)
             return ExitCode.INVALID
         libraries = native_threads.loaded_openblas()
         imported.remember_preloaded()

@@ -32,6 +32,13 @@ class TemplateSettings:
 
 
 @dataclass(frozen=True)
+class NotImported:
+    """What a template could not import; said before Ready, where there is any. By name, with the reason for people."""
+
+    reasons: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Fork:
     """Fork a process that runs ``program`` as ``child``: answered by Forked or NotForked."""
 

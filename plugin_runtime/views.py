@@ -84,7 +84,7 @@ class TrafficView:
 
 @dataclass(frozen=True)
 class PluginView:
-    """A plugin as /admin/plugins shows it."""
+    """A plugin as /admin/plugins shows it. ``notes``: what does not work and keeps it from nothing."""
 
     name: str
     title: str
@@ -101,6 +101,7 @@ class PluginView:
     last_exit: Optional[ExitView] = None
     error: Optional[PluginError] = None
     traffic: TrafficView = field(default_factory=TrafficView)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from plugin_runtime.link import LinkServer
 from plugin_runtime.protocol import (
     ExitCode,
     Failed,
+    MakeSchema,
     Phase,
     Progress,
     Ready,
@@ -54,6 +55,8 @@ class Worker:
         self._channel = channel
         self._link: Optional[LinkServer] = None
         self._lifespan: Optional[Lifespan] = None
+        self._served: Optional[ServedApp] = None
+        """Once it is ready."""
         self._stop_request: Optional[_StopRequest] = None
         self._stop_asked = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -121,12 +124,10 @@ class Worker:
         self._link = link
 
     def _announce(self, served: ServedApp) -> None:
-        schema = make_schema(served.schema) if served.schema else None
-        schema_hash = schema.hash if schema else ""
+        self._served = served
         self._channel.beat()
-        self._channel.send(Ready(served.framework, served.path_mode, schema_hash), standing=True)
-        if schema:
-            self._channel.send(schema, standing=True)
+        ready = Ready(served.framework, served.path_mode, has_schema=served.schema is not None)
+        self._channel.send(ready, standing=True)
         self._tell_imports()
 
     def _tell_imports(self) -> None:
@@ -146,6 +147,13 @@ class Worker:
     def _received(self, message: Any) -> None:
         if isinstance(message, Stop):
             self._ask_to_stop(_StopRequest(message.drain, ExitCode.OK))
+        elif isinstance(message, MakeSchema):
+            self._make_schema()
+
+    def _make_schema(self) -> None:
+        produce = self._served.schema if self._served else None
+        if produce is not None and (schema := make_schema(produce)) is not None:
+            self._channel.send(schema)
 
     def _ask_to_end(self, code: ExitCode) -> None:
         self._ask_to_stop(_StopRequest(LOST_DRAIN, code))

@@ -3,12 +3,13 @@
 To start and to import is all CPU. Where many are to start at once, one after the other is ready sooner than all of
 them together, and none later. A child that is forked waits for its template, which takes no longer than to import all
 that itself, and holds no place meanwhile. In every other state of the template, and where a fork fails, the program is
-executed as if there were none: a template saves time, nothing depends on it.
+executed as if there were none: a template saves time, nothing depends on it. What does not survive a fork is found out,
+see trust.py.
 """
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from plugin_runtime.protocol import Kind
@@ -20,6 +21,7 @@ from supervisor.spawn import Process, spawn
 from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
 from supervisor.template import CannotForkError, Template
+from supervisor.trust import BirthOutcome, Trust
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,10 @@ class Births:
         self._waiting: list[Birth] = []
         self._starting: dict[Birth, asyncio.TimerHandle] = {}
         self._forks: set[asyncio.Task[None]] = set()
+        self._forked: set[Birth] = set()
+        """Those whose process came from a template, as long as they start."""
+        self._trust: defaultdict[tuple[str, str], Trust] = defaultdict(Trust)
+        """By owner and interpreter, which is that of an environment."""
         self._pumping = False
         self._pump_again = False
 
@@ -56,6 +62,12 @@ class Births:
             del self._templates[template.owner]
         self._pump()
 
+    def can_use(self, template: Template) -> bool:
+        """Whether anything may be forked from it; else it says so, and is not worth its memory."""
+        if self._trust_in(template).lost:
+            template.note("fork", "nothing is forked: its processes have died of it in this environment")
+        return not (template.patching or self._trust_in(template).lost)
+
     # --- Origin ---
 
     def begin(self, birth: Birth) -> None:
@@ -68,11 +80,9 @@ class Births:
         self._waiting.remove(birth)
         return True
 
-    def conclude(self, birth: Birth) -> None:
-        timer = self._starting.pop(birth, None)
-        if timer is not None:
-            timer.cancel()
-            self._pump()
+    def conclude(self, birth: Birth, outcome: BirthOutcome) -> None:
+        self._judge(birth, outcome)
+        self._give_place_back(birth)
 
     def learn(self, spec: ChildSpec, modules: Sequence[str]) -> None:
         template = self._template_of(spec)
@@ -80,6 +90,27 @@ class Births:
             template.learn(modules)
 
     # --- inside ---
+
+    def _judge(self, birth: Birth, outcome: BirthOutcome) -> None:
+        forked = birth in self._forked
+        self._forked.discard(birth)
+        template = self._template_of(birth.spec)
+        if template is None:
+            return
+        trust = self._trust_in(template)
+        trust.judge(birth.spec, outcome, forked=forked)
+        if trust.lost:
+            self.leave(template)
+            template.give_up(birth.spec.id)
+
+    def _trust_in(self, template: Template) -> Trust:
+        return self._trust[template.owner, template.interpreter]
+
+    def _give_place_back(self, birth: Birth) -> None:
+        timer = self._starting.pop(birth, None)
+        if timer is not None:
+            timer.cancel()
+            self._pump()
 
     def _pump(self) -> None:
         """Start those that can be. What that leads to may pump again: in a loop, however many fail at once."""
@@ -119,13 +150,13 @@ class Births:
     def _start(self, birth: Birth, template: Template | None) -> None:
         if birth.spec.kind in ADMITTED:
             loop = asyncio.get_running_loop()
-            self._starting[birth] = loop.call_later(LONGEST_PLACE, self.conclude, birth)
-        if template is None or not template.is_ready:
+            self._starting[birth] = loop.call_later(LONGEST_PLACE, self._give_place_back, birth)
+        if template is None or not template.is_ready or not self._trust_in(template).allows(birth.spec):
             self._execute(birth)
             return
         task = asyncio.create_task(self._fork(birth, template), name=f"fork-{birth.spec.id}")
         self._forks.add(task)
-        task.add_done_callback(self._forked)
+        task.add_done_callback(self._fork_ended)
 
     def _execute(self, birth: Birth) -> None:
         try:
@@ -140,6 +171,7 @@ class Births:
         with self._reaper.birth(), self._control.birth(birth.spec.id, birth.nonce):
             process = await self._process_of(birth, template)
             if process is not None:
+                self._forked.add(birth)
                 birth.born(process)
         if process is None:
             self._execute(birth)
@@ -153,7 +185,7 @@ class Births:
             logger.exception("%s cannot fork %s; executing it instead", template.child, birth.spec.id)
         return None
 
-    def _forked(self, task: "asyncio.Task[None]") -> None:
+    def _fork_ended(self, task: "asyncio.Task[None]") -> None:
         self._forks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             logger.error("%s failed inside xcore", task.get_name(), exc_info=error)

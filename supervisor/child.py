@@ -39,6 +39,7 @@ from supervisor.spawn import Process, take_over
 from supervisor.spec import ChildSpec, ExitStatus
 from supervisor.state_folder import TOKEN_BYTES, StateFolder
 from supervisor.survivors import Survivors
+from supervisor.trust import BirthOutcome, outcome_of
 
 logger = logging.getLogger(__name__)
 
@@ -260,7 +261,7 @@ class Child:
             logger.debug("%s: %s, %s -> %s", self, type(event).__name__, before.state, self.record.state)
         if self.record.state is not State.STARTING or (before.is_being_born and not self.record.is_being_born):
             # It may leave the state without being born in it: told to stop while its template forked.
-            self._birth.conclude()
+            self._birth.conclude(outcome_of(before, event))
         for instruction in instructions:
             self._execute(instruction)
         self._update_settled()
@@ -378,7 +379,7 @@ class Child:
         self._around.records.write(record)
 
     def _not_born(self, reason: str) -> None:
-        self._birth.conclude()
+        self._birth.conclude(BirthOutcome.OTHER)
         self.post(events.SpawnFailed(reason, random.random()))  # noqa: S311 - jitter is no secret
 
     def _ask_to_stop(self, instruction: events.AskToStop) -> None:

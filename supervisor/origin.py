@@ -7,6 +7,7 @@ from typing import Protocol
 from supervisor.errors import SpawnError
 from supervisor.spawn import Process
 from supervisor.spec import ChildSpec
+from supervisor.trust import BirthOutcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Origin(Protocol):
     def abandon(self, birth: Birth) -> bool:
         """Nobody wants it any more. True: neither of its callbacks is called; False: it is too late."""
 
-    def conclude(self, birth: Birth) -> None:
+    def conclude(self, birth: Birth, outcome: BirthOutcome) -> None:
         """It is ready, or gone: somebody else may start. Called once for each that was not abandoned."""
 
     def learn(self, spec: ChildSpec, modules: Sequence[str]) -> None:
@@ -55,8 +56,8 @@ class CurrentBirth:
         self._birth = None
         return True
 
-    def conclude(self) -> None:
+    def conclude(self, outcome: BirthOutcome) -> None:
         """It is ready, or gone."""
         birth, self._birth = self._birth, None
         if birth is not None:
-            self._origin.conclude(birth)
+            self._origin.conclude(birth, outcome)

@@ -107,6 +107,11 @@ class Plugin:
         return self._error or self.workers.error
 
     @property
+    def notes(self) -> list[str]:
+        """What does not work and keeps it from nothing, in sentences for people."""
+        return self.workers.notes
+
+    @property
     def last_exit(self) -> ExitView | None:
         return self.workers.last_exit
 

@@ -39,6 +39,9 @@ class Shown(Protocol):
     def error(self) -> PluginError | None: ...
 
     @property
+    def notes(self) -> list[str]: ...
+
+    @property
     def last_exit(self) -> ExitView | None: ...
 
     @property
@@ -115,6 +118,7 @@ def plugin_view(plugin: Shown, latest: Callable[[Child], Sample | None], traffic
         last_exit=plugin.last_exit,
         error=plugin.error,
         traffic=traffic,
+        notes=plugin.notes,
     )
 
 

@@ -17,12 +17,13 @@ from plugin_runtime.template_protocol import (
     Fork,
     Forked,
     NotForked,
+    NotImported,
     TemplateSettings,
 )
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope, to_wire
 from supervisor.child import Child, Surroundings
-from supervisor.child_events import Hung, RestartRequested, StartRequested
+from supervisor.child_events import Hung, RestartRequested, StartRequested, StopRequested
 from supervisor.errors import SpawnError
 from supervisor.origin import Birth
 from supervisor.questions import NoAnswerError
@@ -77,17 +78,24 @@ class Template:
         adopt_grace: float,
         services: TemplateServices,
         learned: Callable[[list[str]], None] = lambda _modules: None,
+        preload: Sequence[str] = (),
     ) -> None:
-        """``modules``: to be imported, in this order; ``learned``: gets those that are added to them later."""
+        """``modules``: to be imported, in this order, before ``preload``, which an author has asked for.
+
+        ``learned``: gets those that are added to them later.
+        """
         self.child = Child(spec, self, services.around)
         self.changed_state: Callable[[], None] = lambda: None
         """Called when it may have become ready, or is not coming any more."""
         self.patching: frozenset[str] = frozenset()
         """What of its modules patches others; with these it is not to be used."""
+        self.notes: dict[str, str] = {}
+        """What does not work with it and stops nothing: sentences for people, by what they are about."""
         self._common = _common(spec)
         self._unsafe: set[str] = set()
         self._modules: list[str] = []
-        self._add(modules)
+        self._add([*modules, *preload])
+        self._preload = frozenset(preload)
         self._renewals = 0
         self._renewal: asyncio.TimerHandle | None = None
         self._patience: asyncio.TimerHandle | None = None
@@ -137,15 +145,25 @@ class Template:
                 timer.cancel()
         await self._services.tree.remove(self.child, cause, actor)
 
+    def give_up(self, child: str) -> None:
+        """Fork no more: ``child`` comes to grief when it is forked, and does not when it is executed."""
+        problem = f"{child} dies before it is ready where it is forked, and does not where it is started from nothing"
+        self.note("fork", f"{problem}; nothing is forked in this environment any more")
+        self.child.post(StopRequested(Cause.SCALE_DOWN, "supervisor"))
+
+    def note(self, about: str, sentence: str, level: int = logging.WARNING) -> None:
+        """Say what does not work with it: once, however often it is started."""
+        if self.notes.get(about) != sentence:
+            self.notes[about] = sentence
+            logger.log(level, "%s: %s", self.child, sentence)
+
     def learn(self, modules: Sequence[str]) -> None:
         """A process had to import these itself: its successors shall find them, in another process of the template."""
         new = self._add(modules)
         if not new:
             return
         self._learned(new)
-        if self.patching:
-            logger.info("%s is used no more: its processes import %s", self.child, ", ".join(self.patching))
-        elif self._renewals < MOST_RENEWALS:
+        if not self.patching and self._renewals < MOST_RENEWALS:
             if self._renewal is not None:
                 self._renewal.cancel()
             self._renewal = asyncio.get_running_loop().call_later(QUIET, self._renew)
@@ -157,6 +175,9 @@ class Template:
         new = new[: max(0, MOST_MODULES - len(self._modules))]
         self._modules += new
         self.patching |= PATCHING.intersection(name.partition(".")[0] for name in new)
+        if self.patching:
+            libraries = ", ".join(sorted(self.patching))
+            self.note("patching", f"nothing is forked: its processes import {libraries}", logging.INFO)
         return new
 
     def _renew(self) -> None:
@@ -234,9 +255,9 @@ class Template:
         """Try again without the module that cannot be forked, which is left to the processes themselves."""
         module = failure.location
         if failure.type != UNSAFE or module not in self._modules or len(self._unsafe) >= MOST_UNSAFE:
-            logger.warning("%s: %s; its processes start without it", self.child, failure.message)
+            self.note(module, f"{failure.message}; its processes start without it")
             return
-        logger.warning("%s: %s; it goes on without that", self.child, failure.message)
+        self.note(module, f"{failure.message}; it goes on without that")
         self._modules.remove(module)
         self._unsafe.add(module)
         asyncio.get_running_loop().call_soon(self.child.post, StartRequested("supervisor"))
@@ -248,7 +269,16 @@ class Template:
         """Its exit follows, or it comes back."""
 
     def received(self, child: Child, envelope: Envelope) -> None:
-        logger.warning("%s sent an unexpected %s", child, type(envelope.message).__name__)
+        match envelope.message:
+            case NotImported(reasons):
+                for module in sorted(self._preload.intersection(reasons)):
+                    self.note(module, self._why_not_preloaded(module, reasons[module]))
+            case other:
+                logger.warning("%s sent an unexpected %s", child, type(other).__name__)
+
+    def _why_not_preloaded(self, module: str, reason: str) -> str:
+        problem = f"cannot import {module!r}, which the key preload of plugin {self.owner!r} names: {reason}"
+        return f"{problem}; name modules of Python or of its environment, or take it out"
 
     def withdraw(self, child: Child, done: Callable[[], None]) -> None:
         done()

@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from plugin_runtime.protocol import (
-    MAX_SCHEMA,
     Cause,
     Failed,
-    PluginSchema,
     Progress,
     Schema,
     State,
@@ -33,6 +31,7 @@ from supervisor.child import Child, is_replaced
 from supervisor.child_events import RestartRequested, StartRequested
 from supervisor.config.policies import liveness_policy, restart_policy
 from supervisor.errors import ReplacementError
+from supervisor.plugin_schema import PluginDocument
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_view import Link, error_of_exit, error_of_failure
 from supervisor.preparation import Prepared
@@ -68,6 +67,8 @@ class Workers:
         self._prepared: Prepared | None = None
         self._prefix = ""
         self._template: Template | None = None
+        self._notes: Mapping[str, str] = {}
+        self._document = PluginDocument(plugin, services.gateways)
         self._links: dict[Child, Link] = {}
         self._failures: dict[Child, Failed] = {}
         self._states: dict[Child, State] = {}
@@ -94,6 +95,11 @@ class Workers:
         return any(_is_coming(child) for child in self.children)
 
     @property
+    def notes(self) -> list[str]:
+        """What does not work and keeps nobody from being served."""
+        return list(self._notes.values())
+
+    @property
     def restarts(self) -> int:
         return sum(child.record.restarts for child in self.children)
 
@@ -112,7 +118,8 @@ class Workers:
     def start(self, prepared: Prepared, prefix: str, count: int) -> None:
         """Start ``count`` workers under ``prefix``, and their template."""
         self._prepared, self._prefix = prepared, prefix
-        self._template = make_template(self._plugin, prepared, self._services, self._learned)
+        self._document.renew()
+        self._template = self._make_template(prepared)
         self._grow(count, SUPERVISOR)
 
     async def settled(self) -> None:
@@ -144,6 +151,7 @@ class Workers:
             ReplacementError: a successor did not become ready; it and the rest go on as they are.
         """
         async with self._replacing:
+            self._document.renew()
             for child in list(self.children):
                 await self._replace(child, cause, actor)
 
@@ -238,6 +246,15 @@ class Workers:
 
     # --- the template ---
 
+    def _make_template(self, prepared: Prepared) -> Template | None:
+        template = _template_of(prepared, self._services, self._learned) if prepared.build.manifest.template else None
+        self._notes = template.notes if template else {}
+        if template is None or not self._services.births.can_use(template):
+            return None
+        self._services.births.enter(template)
+        template.start()
+        return template
+
     def _learned(self, modules: list[str]) -> None:
         self._prepared = self._services.preparation.learn(self._known, modules)
 
@@ -261,6 +278,8 @@ class Workers:
         if child.state is State.RUNNING and before is State.STARTING:
             self.error = None
             self._services.resources.sample_soon()
+        if child.state is State.RUNNING and before is not State.RUNNING:
+            self._document.ask(child)
         self._tell()
 
     def connected(self, child: Child) -> None:
@@ -273,10 +292,8 @@ class Workers:
         match envelope.message:
             case Progress(phase):
                 logger.debug("%s: %s", child, phase)
-            case Schema(_, document) if len(document) > MAX_SCHEMA:
-                logger.warning("%s sent a schema of %d bytes; it is left out", child, len(document))
-            case Schema(hash_, document):
-                self._services.gateways.set_schema(PluginSchema(self._plugin, self._prefix, hash_, document))
+            case Schema() as schema:
+                self._document.received(child, schema, self._prefix)
             case other:
                 logger.warning("%s sent an unexpected %s", child, type(other).__name__)
 
@@ -336,22 +353,16 @@ class Workers:
         self._changes.notify()
 
 
-def make_template(
-    plugin: str, prepared: Prepared, services: PluginServices, learned: Callable[[list[str]], None]
-) -> Template | None:
-    """Start the template of a plugin; None where it shall have none, or uses what cannot be forked."""
-    if not prepared.build.manifest.template:
-        return None
-    build, settings = prepared.build, services.configuration.supervisor
-    modules = [*prepared.description.modules, *build.manifest.preload]
-    spec = template_spec(build, restart_policy(settings.restart))
-    template = Template(spec, modules, settings.adopt_grace, services.templates, learned)
-    if template.patching:
-        logger.info("Plugin %s uses %s: it has no template", plugin, ", ".join(template.patching))
-        return None
-    services.births.enter(template)
-    template.start()
-    return template
+def _template_of(prepared: Prepared, services: PluginServices, learned: Callable[[list[str]], None]) -> Template:
+    settings = services.configuration.supervisor
+    return Template(
+        template_spec(prepared.build, restart_policy(settings.restart)),
+        prepared.description.modules,
+        settings.adopt_grace,
+        services.templates,
+        learned,
+        prepared.build.manifest.preload,
+    )
 
 
 def _is_settled(child: Child) -> bool:

@@ -102,6 +102,7 @@ def _print_plugin(plugin: dict[str, Any]) -> None:
     print_trouble(plugin)
     if traffic := plugin.get("traffic"):  # a supervisor of the version before does not count
         print_facts([("requests", _requests_of(traffic))])
+    print_facts(("note", note) for note in plugin.get("notes", ()))  # a supervisor of the version before has none
     print_table(
         ("INSTANCE", "PID", "STATE", "UPTIME", "RESTARTS", "CPU %", "MEMORY MB", "IN FLIGHT", "REQUESTS"),
         [

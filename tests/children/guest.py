@@ -1,6 +1,7 @@
 """A guest that does what it is told, one step after the other: STEP...
 
-hello: join the supervisor; ready: say so; beat:AGE: send one beat, with so old a loop; beats:AGE: go on sending them;
+hello: join the supervisor; ready: say so, ready:documented: and that it makes a schema when asked;
+beat:AGE: send one beat, with so old a loop; beats:AGE: go on sending them;
 fail:MESSAGE: say that it cannot start; requests:N: a beat after so many requests; description: what a validator sends;
 finished:OUTCOME: the end of a run; obedient: wait for Stop, say that the run has succeeded, and exit 0;
 hog:MB: take memory; deaf: ignore Stop and SIGTERM; again: connect a second time, keeping the first connection;
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 
 from plugin_runtime.process_facts import start_ticks
-from plugin_runtime.protocol import STACKS_SIGNAL, Beat, Description, Failed, Hello, Ready, Stop
+from plugin_runtime.protocol import STACKS_SIGNAL, Beat, Description, Failed, Hello, MakeSchema, Ready, Schema, Stop
 from plugin_runtime.task_protocol import RunFinished
 from plugin_runtime.wire import Decoder, encode
 
@@ -62,8 +63,9 @@ def go_on_beating(age):
 
 
 def serve():
-    while not isinstance(listen_for_one(), Stop) or deaf:
-        pass
+    while not isinstance(message := listen_for_one(), Stop) or deaf:
+        if isinstance(message, MakeSchema):
+            say(Schema(str(os.getpid()), b"{}"))
     os._exit(0)
 
 
@@ -93,7 +95,7 @@ for step in sys.argv[1:]:
     if name in {"hello", "again"}:
         connect()
     elif name == "ready":
-        say(Ready())
+        say(Ready(has_schema=argument == "documented"))
     elif name == "beat":
         say(Beat(float(argument)))
     elif name == "beats":

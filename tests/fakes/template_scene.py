@@ -30,6 +30,17 @@ print(f"imported by {os.getpid()}")
 
 async def app(scope, receive, send): ...
 """
+CRASHES_WHEN_FORKED = """
+import os, sys
+from pathlib import Path
+
+if "template" in Path("/proc/self/cmdline").read_text().split("\\0"):
+    os.{how}
+
+
+async def app(scope, receive, send): ...
+"""
+"""An app; ``how`` it comes to grief."""
 MODULES = {
     "gated.py": """
 import time
@@ -79,13 +90,21 @@ class TemplateScene:
     def template(self) -> Child:
         return self._template.child
 
-    def start(self, *modules: str, environment: dict[str, str] | None = None) -> None:
-        """Start the template; it imports ``modules``. ``environment``: added to it."""
+    @property
+    def notes(self) -> list[str]:
+        return list(self._template.notes.values())
+
+    @property
+    def is_distrusted(self) -> bool:
+        return not self.table.around.origin.can_use(self._template)
+
+    def start(self, *modules: str, environment: dict[str, str] | None = None, preload: tuple[str, ...] = ()) -> None:
+        """Start the template; it imports ``modules`` and ``preload``. ``environment``: added to it."""
         self._added = environment or {}
         services = TemplateServices(self.table.around, self.table.tree, self.template_exits.append)
         spec = self._spec("hello.template", Kind.TEMPLATE, "template")
         spec = replace(spec, environment={**spec.environment, **self._added, "OPENBLAS_NUM_THREADS": "1"})
-        self._template = Template(spec, ("json", *modules), 3.0, services, self.learned.extend)
+        self._template = Template(spec, ("json", *modules), 3.0, services, self.learned.extend, preload)
         self.table.around.origin.enter(self._template)
         # What these workers import is not the tests' affair: they say themselves when there is something to learn.
         self.table.around.origin.learn = lambda _spec, _modules: None

@@ -17,16 +17,18 @@ from plugin_runtime.preload import preload
 
 control = socket.socketpair()
 sys.path.insert(0, os.getcwd())
-failed = preload(sys.argv[1:])
+done = preload(sys.argv[1:])
 imported = [name for name in sys.argv[1:] if name in sys.modules]
-print(json.dumps({"failed": failed and dataclasses.asdict(failed), "imported": imported}), flush=True)
+print(json.dumps({**dataclasses.asdict(done), "imported": imported}), flush=True)
 os._exit(0)  # whatever a module has left behind
 """
 
 
 @pytest.fixture
 def preloaded(tmp_path):
-    """What came of preloading these modules: a Failed as a dictionary or None, and which of them are imported."""
+    """What came of preloading these modules: a Failed or None, which of them are imported, what they printed, and
+    which are missing for what reason.
+    """
 
     def run(modules: dict[str, str], names=None):
         program = PROGRAM if "fine_before" in modules else PROGRAM.replace("import fine_before", "")
@@ -34,7 +36,7 @@ def preloaded(tmp_path):
         command = [sys.executable, "-u", "-c", program, *(names or modules)]
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
         facts = json.loads(result.stdout.splitlines()[-1])
-        return facts["failed"], facts["imported"], result.stdout.splitlines()[:-1]
+        return facts["unsafe"], facts["imported"], result.stdout.splitlines()[:-1], facts["missing"]
 
     return run
 
@@ -48,13 +50,30 @@ def test_what_cannot_be_imported_is_passed_over(preloaded):
         "broken": "def (",
         "fine": "",
     }
-    assert preloaded(modules, [*modules, "", ".", "not there"]) == (None, ["fine"], [])
+    failed, imported, printed, missing = preloaded(modules, [*modules, "", ".", "not there"])
+    assert (failed, imported, printed) == (None, ["fine"], [])
+    assert set(missing) == {"raises", "exits", "lacks", "broken", "", ".", "not there"}
+    assert missing["raises"] == "ValueError: not yet"
+    assert missing["exits"] == "SystemExit: 3"
+    assert missing["lacks"] == "ModuleNotFoundError: No module named 'nowhere_to_be_found'"
+
+
+def test_why_something_cannot_be_imported_fits_into_a_message(preloaded):
+    """The words of an exception are foreign code: long, no text, or an exception of their own."""
+    modules = {
+        "long": "raise ValueError('x' * 10**6)",
+        "odd": "raise ValueError('\\udce9')",
+        "mute": "class Mute(Exception):\n    def __str__(self): raise Mute\nraise Mute",
+    }
+    *_, missing = preloaded(modules)
+    assert len(missing["long"]) == 500
+    assert (missing["odd"], missing["mute"]) == ("ValueError: \\udce9", "Mute")
 
 
 def test_modules_are_imported_in_their_order_and_once(preloaded):
     """The order is that of a process that was ready; what is imported already stays as it is."""
     modules = {"fine_before": "print('before')", "b": "import c; print('b')", "c": "print('c')", "a": "print('a')"}
-    failed, imported, printed = preloaded(modules, ["b", "c", "a", "fine_before", "b"])
+    failed, imported, printed, _ = preloaded(modules, ["b", "c", "a", "fine_before", "b"])
     assert failed is None
     assert imported == ["b", "c", "a", "fine_before", "b"]
     assert printed == ["before", "c", "b", "a"]
@@ -103,7 +122,7 @@ assert libc.pthread_create(ctypes.byref(thread), None, libc.pause, None) == 0
 )
 def test_what_cannot_be_forked_is_named_with_the_module_that_leaves_it(preloaded, tmp_path, code, left):
     """Forked, a thread would be missing and two processes would read from one queue; nothing but a change heals it."""
-    failed, imported, _ = preloaded({"fine": "", "leaves": code, "never": ""})
+    failed, imported, *_ = preloaded({"fine": "", "leaves": code, "never": ""})
     assert (failed["type"], failed["phase"], failed["permanent"]) == ("TemplateUnsafe", "import", True)
     left = left.replace("{folder}", str(tmp_path))
     assert failed["message"].startswith(f"cannot fork from this template: the import of 'leaves' {left}")
@@ -122,11 +141,11 @@ def test_what_can_be_shared_is_no_problem(preloaded):
         "shares_by_name": "import os; kept = os.open('/dev/shm', os.O_TMPFILE | os.O_RDWR)",
         "closes": "import socket; socket.socket().close()",
     }
-    assert preloaded(modules) == (None, list(modules), [])
+    assert preloaded(modules) == (None, list(modules), [], {})
 
 
 def test_a_thread_that_has_ended_is_none(preloaded):
     """The kernel still counts a thread for a moment after it was joined; often enough to be seen in a few imports."""
     joins = "import threading; thread = threading.Thread(target=int); thread.start(); thread.join()"
     modules = {f"joins_{number}": joins for number in range(30)}
-    assert preloaded(modules) == (None, list(modules), [])
+    assert preloaded(modules) == (None, list(modules), [], {})

@@ -9,7 +9,7 @@ import pytest
 
 from plugin_runtime.protocol import STACKS_SIGNAL, Beat, ExitCode, Failed, Hello, Ready
 from plugin_runtime.task_protocol import ListThreads, RunFinished
-from plugin_runtime.template_protocol import Fork, Imported, NotForked
+from plugin_runtime.template_protocol import Fork, Imported, NotForked, NotImported
 from tests.fakes.control_server import eventually
 from tests.fakes.guests import MINIMAL_RUN, link_get, make_plugin, make_task, outcome, write_files
 from tests.fakes.processes import nothing_left_behind
@@ -68,14 +68,16 @@ def facts_of(template, settings, child=WORKER):
 
 
 def test_a_template_is_ready_when_its_modules_are_imported_and_ends_when_it_is_told_to(tmp_path):
-    """It beats once, so that there is a measure of its memory, and prints nothing."""
+    """It says what it could not import, beats once, so that there is a measure of its memory, and prints nothing."""
     with Template(tmp_path, ["wave", "nowhere_to_be_found"]) as template:
         template.wait_until_ready()
         template.supervisor.stop_guest(child=TEMPLATE)
         assert outcome(template.process) == (ExitCode.OK, "", "")
         said = [type(message) for message in template.supervisor.messages]
         assert template.supervisor.of(Beat)[0].peak_memory_kb > 1000
-    assert said == [Hello, Beat, Ready]
+        (missing,) = template.supervisor.of(NotImported)
+    assert said == [Hello, NotImported, Beat, Ready]
+    assert missing.reasons["nowhere_to_be_found"] == "ModuleNotFoundError: No module named 'nowhere_to_be_found'"
 
 
 def test_a_forked_worker_serves_its_plugin_and_ends_in_order(tmp_path):

@@ -1,6 +1,7 @@
 """A worker as the supervisor sees it: real processes, a real control socket, a real link."""
 
 import asyncio
+import json
 import signal
 import sys
 import threading
@@ -8,6 +9,7 @@ import time
 import types
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import msgpack
@@ -21,6 +23,7 @@ from plugin_runtime.protocol import (
     ExitCode,
     Failed,
     Hello,
+    MakeSchema,
     Progress,
     Ready,
     Schema,
@@ -58,7 +61,6 @@ def test_a_plugin_goes_through_its_phases_and_says_that_it_is_ready(tmp_path):
     with FakeSupervisor(tmp_path / "c.sock", settings) as supervisor, Guest(supervisor) as process:
         ready = supervisor.wait_for(Ready)
         assert Path(settings.link_path).is_socket()
-        schema = supervisor.wait_for(Schema)
         supervisor.stop_guest()
         code, _, errors = outcome(process)
     assert code == ExitCode.OK, errors
@@ -66,7 +68,8 @@ def test_a_plugin_goes_through_its_phases_and_says_that_it_is_ready(tmp_path):
     assert [message.phase for message in supervisor.of(Progress)] == ["import", "lifespan", "ready"]
     assert ready.framework.startswith("fastapi ")
     assert ready.path_mode == "full"
-    assert ready.schema_hash == schema.hash
+    assert ready.has_schema
+    assert supervisor.of(Schema) == []
     assert supervisor.of(Hello)[0].pid == process.pid
 
 
@@ -288,15 +291,39 @@ def test_a_worker_without_a_supervisor_ends_after_the_grace(tmp_path):
     assert "lifespan.shutdown" in (Path(settings.folder) / "log.txt").read_text()
 
 
+def test_the_document_of_a_worker_is_made_when_it_is_asked_for(tmp_path):
+    """It takes as long as a dozen requests: not on the way to the first one, and not where it is known."""
+    settings = make_plugin(tmp_path, {"run.py": MINIMAL_RUN})
+    with FakeSupervisor(tmp_path / "c.sock", settings) as supervisor, Guest(supervisor) as process:
+        supervisor.wait_for(Ready)
+        supervisor.send(MakeSchema())
+        schema = supervisor.wait_for(Schema)
+        supervisor.stop_guest()
+        assert outcome(process)[0] == ExitCode.OK
+    assert schema.hash == sha256(schema.document).hexdigest()
+    assert json.loads(schema.document)["paths"]
+
+
+def test_one_without_a_document_passes_over_the_question(tmp_path):
+    """It says so when it is ready; whoever asks all the same waits for nothing."""
+    code = "async def app(scope, receive, send): ...\n"
+    with FakeSupervisor(tmp_path / "c.sock", serve_app(tmp_path, code)) as supervisor, Guest(supervisor) as process:
+        assert not supervisor.wait_for(Ready).has_schema
+        supervisor.send(MakeSchema())
+        supervisor.stop_guest()
+        assert outcome(process)[0] == ExitCode.OK
+    assert supervisor.of(Schema) == []
+
+
 def test_the_next_supervisor_learns_that_the_worker_is_ready(tmp_path):
     """A supervisor that takes over is told what the one before knew, and its Stop is obeyed."""
     settings = replace(make_plugin(tmp_path, {"run.py": MINIMAL_RUN}), adopt_grace=10.0)
     with FakeSupervisor(tmp_path / "c.sock", settings) as supervisor, Guest(supervisor) as process:
-        supervisor.wait_for(Schema)
+        supervisor.wait_for(Ready)
         supervisor.die()
         supervisor.listen()
         supervisor.wait_for(Hello, 2)
-        supervisor.wait_for(Schema, 2)
+        supervisor.wait_for(Ready, 2)
         assert supervisor.of(Ready)[0] == supervisor.of(Ready)[1]
         supervisor.stop_guest()
         assert outcome(process)[0] == ExitCode.OK

@@ -76,6 +76,7 @@ def shown(**fields):
         "prepared": None,
         "instances": [],
         "error": None,
+        "notes": [],
         "last_exit": None,
         "state": PluginState.PENDING,
         "wanted": 1,

@@ -383,6 +383,25 @@ def test_a_plugin_that_cannot_start_shows_its_own_words(run):
     run(scenario)
 
 
+def test_one_worker_is_asked_for_its_document_not_those_that_follow_it(run):
+    """They have requests waiting, and are made from the same; a restart by hand wants to know anew."""
+
+    async def scenario(at):
+        at.add("hello", steps=("hello", "ready:documented", "serve"))
+        await at.discover()
+        hello = await at.reaches("hello", "running")
+        first = hello.instances[0].pid
+        await until(lambda: at.gateway.of(PluginSchema), "the document is there")
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: hello.instances[0].pid not in {None, first} and hello.ready, "another one is ready")
+        await hello.restart("operator")
+        await until(lambda: len(at.gateway.of(PluginSchema)) > 1, "the document is there anew")
+        hashes = [schema.hash for schema in at.gateway.of(PluginSchema)]
+        assert hashes == [str(first), str(hello.instances[0].pid)]
+
+    run(scenario)
+
+
 def test_schemas_are_passed_on_up_to_their_limit(run, caplog):
     """One that no gateway could be sent would keep every new gateway from its routes."""
 

@@ -13,9 +13,9 @@ from plugin_runtime.task_protocol import ListThreads
 from supervisor import template
 from supervisor.child_events import StopRequested
 from supervisor.process_stat import read_process_stat
-from supervisor.spec import Limits, RestartPolicy, RestartWhen
+from supervisor.spec import Limits, RestartPolicy, RestartWhen, Timeouts
 from tests.fakes.processes import exists, nothing_left_behind
-from tests.fakes.template_scene import APP, PATIENCE, is_forked, running, template_scene
+from tests.fakes.template_scene import APP, CRASHES_WHEN_FORKED, PATIENCE, is_forked, running, template_scene
 from tests.fakes.waiting import settle, until
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
@@ -134,6 +134,70 @@ def test_a_template_with_too_many_such_modules_is_done_without(run, monkeypatch,
     run(scenario)
     (warning,) = [message for message in caplog.messages if "processes start without it" in message]
     assert "the import of 'leaves_a_thread' leaves 1 thread behind" in warning
+
+
+@pytest.mark.parametrize("how", ["kill(os.getpid(), 11)", "abort()", "_exit(7)"])
+def test_what_does_not_survive_a_fork_is_executed_from_then_on(run, caplog, how):
+    """A plugin that dies for having been forked would be forked again for ever, and never serve."""
+
+    async def scenario(at):
+        at.start()
+        await at.ready()
+        child = await running(at.worker(1))
+        assert not is_forked(child.pid)
+        assert [record.instance for record in at.owner.exits] == ["hello.1"]
+        await ended(at.template)
+        assert at.template.state is State.EXITED
+        (note,) = at.notes
+        assert "hello.1 dies before it is ready where it is forked" in note
+        assert at.is_distrusted
+        assert not is_forked((await running(at.worker(2))).pid)
+
+    run(scenario, CRASHES_WHEN_FORKED.format(how=how))
+    assert "nothing is forked in this environment any more" in caplog.text
+
+
+def test_what_hangs_when_it_is_forked_is_executed_from_then_on(run):
+    """The other way not to survive it: to wait for a lock that nobody holds any more."""
+
+    async def scenario(at):
+        at.start()
+        await at.ready()
+        child = await running(at.worker(timeouts=Timeouts(start=3.0, stop=2.0, term=1.0)))
+        assert not is_forked(child.pid)
+        assert ([record.cause for record in at.owner.exits], at.is_distrusted) == (["start_timeout"], True)
+
+    run(scenario, CRASHES_WHEN_FORKED.format(how="read(os.pipe()[0], 1)"))
+
+
+def test_code_that_dies_either_way_goes_on_being_forked(run):
+    """It is broken, not the fork; mended, it shall start as soon as any other."""
+
+    async def scenario(at):
+        at.start()
+        await at.ready()
+        child = at.worker(restart=RestartPolicy(delay=0.0, jitter=0.0, limit=3, probe=None))
+        await ended(child)
+        assert [record.exit_code for record in at.owner.exits] == [7, 7, 7]
+        assert (at.is_distrusted, at.template.state, at.notes) == (False, State.RUNNING, [])
+
+    run(scenario, LEAVES)
+
+
+def test_a_module_that_an_author_asked_for_and_is_not_there_is_named_once(run, caplog):
+    """Of those that were seen elsewhere nothing is said: nobody wrote their names."""
+
+    async def scenario(at):
+        at.start("nowhere_at_all", preload=("wave", "pandsa"))
+        await at.ready()
+        await at.kill_template()
+        await at.ready()
+        (note,) = at.notes
+        assert note.startswith("cannot import 'pandsa', which the key preload of plugin 'hello' names: ModuleNotFound")
+
+    run(scenario)
+    (warning,) = [message for message in caplog.messages if "cannot import" in message]
+    assert "No module named 'pandsa'; name modules of Python or of its environment" in warning
 
 
 def test_one_with_variables_of_its_own_is_executed(run):

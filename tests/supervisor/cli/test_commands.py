@@ -36,6 +36,7 @@ PLUGIN = {
     "instances": [INSTANCE],
     "last_exit": None,
     "error": None,
+    "notes": [],
 }
 BROKEN = {
     **PLUGIN,
@@ -162,6 +163,18 @@ def test_what_became_of_its_requests_is_shown(xcore, supervisor, figures, line):
     nothing = {"in_flight": 0, "requests": 0, "parked": 0, "parked_total": 0, "resent": 0, "refused": {}}
     supervisor.answers["plugins.show"] = {**PLUGIN, "traffic": {**nothing, **figures}}
     assert f"requests:   {line}" in xcore("plugin", "show", "hello").out.splitlines()
+
+
+def test_a_plugin_is_shown_with_its_notes(xcore, supervisor):
+    """What works, but not as its author thinks; a supervisor of the version before has none to tell."""
+    supervisor.answers["plugins.show"] = {**PLUGIN, "notes": ["cannot import 'pandsa'", "\x1b[31mred"]}
+    lines = xcore("plugin", "show", "hello").out.splitlines()
+    assert [line for line in lines if line.startswith("note:")] == [
+        "note:       cannot import 'pandsa'",
+        "note:       \\x1b[31mred",
+    ]
+    supervisor.answers["plugins.show"] = {key: value for key, value in PLUGIN.items() if key != "notes"}
+    assert "note:" not in xcore("plugin", "show", "hello").out
 
 
 def test_a_broken_plugin_is_shown_with_what_to_do(xcore, supervisor):
