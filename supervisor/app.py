@@ -6,14 +6,11 @@ import os
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 
 from plugin_runtime.protocol import Cause, ExitCode, Health, Kind, State
 from plugin_runtime.views import ExitView, ResourceView
 from supervisor.announcement import announce, withdraw
 from supervisor.births import Births
-from supervisor.changes import Changes
-from supervisor.child import Surroundings
 from supervisor.clock import Clock, SystemClock
 from supervisor.command import CommandServer
 from supervisor.config.configuration import Configuration
@@ -32,10 +29,12 @@ from supervisor.gateway_spec import gateway_spec
 from supervisor.gateways import Gateways
 from supervisor.generations import Generations
 from supervisor.guarding import Guarding, guard_spec
+from supervisor.health_news import HealthNews
 from supervisor.interpreters import Interpreters
 from supervisor.jobs.manager import TaskManager
 from supervisor.log_files import LogFiles, LogWriter
 from supervisor.operations import Operations
+from supervisor.order_to_end import End, OrderToEnd
 from supervisor.own_log import configure_logging
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_state import health_of
@@ -55,6 +54,7 @@ from supervisor.state_folder import StateFolder
 from supervisor.store.audit import AuditEntry
 from supervisor.store.engine import database_url, sqlite_url
 from supervisor.store.store import Store
+from supervisor.surroundings import Surroundings
 from supervisor.system import System
 from supervisor.takeover import Takeover
 from supervisor.tasks.base_template import BaseTemplate
@@ -102,7 +102,7 @@ def run(configuration: Configuration) -> int:
     return ExitCode.OK
 
 
-async def _supervise(configuration: Configuration) -> "End":
+async def _supervise(configuration: Configuration) -> End:
     folder = StateFolder(configuration.state_dir)
     async with AsyncExitStack() as stack:
         make_state_folder(folder)
@@ -116,14 +116,6 @@ async def _supervise(configuration: Configuration) -> "End":
         if end is End.UPGRADE:
             await supervisor.let_go()
     return end
-
-
-class End(Enum):
-    """How a supervisor comes to its end."""
-
-    STOP = auto()
-    UPGRADE = auto()
-    """Everything it runs goes on."""
 
 
 def _waits_for_guard(pid: int | None) -> None:
@@ -159,7 +151,7 @@ async def make_surroundings(
     writer.start()
     stack.callback(writer.close)
     survivors = takeover.survivors
-    reaper = Reaper(asyncio.get_running_loop(), spared=lambda: survivors.pids)
+    reaper = Reaper(asyncio.get_running_loop(), spared=takeover.spared)
     reaper.start()
     stack.callback(reaper.close)
     control = ControlServer(folder.control_socket, may_be_expected=survivors.includes)
@@ -180,14 +172,12 @@ class Supervisor:
         self._takeover = takeover
         self._clock = SystemClock()
         self._operations = Operations(self._record_action, self._clock)
-        self._changes = Changes()
-        self._end = End.STOP
-        self._stop_requested = asyncio.Event()
         self._draining = False
-        self._refresh: asyncio.Handle | None = None
-        self._gateways = Gateways(folder, self._operations.perform, self._changed, self._record_exit)
+        self._news = HealthNews(self._health, self._tell_health)
+        self._gateways = Gateways(folder, self._operations.perform, self._news.changed, self._record_exit)
         self._guarding = Guarding(takeover.guards, self._record_exit)
         self._tree = Tree(self._clock)
+        self._order = OrderToEnd(self._tree.hurry)
         self._ends = AsyncExitStack()
         """How that which runs comes to its end."""
         self._store: Store
@@ -207,7 +197,7 @@ class Supervisor:
     async def start(self, stack: AsyncExitStack) -> None:
         """Begin to run; ``stack`` ends what was begun, in reverse order, also when a later step fails."""
         stack.callback(self._reconfiguration.close)
-        stack.enter_context(signals_followed(stop=self._request_stop, reload=self._reconfiguration.reload_soon))
+        stack.enter_context(signals_followed(stop=self._order.stop, reload=self._reconfiguration.reload_soon))
         await self._open_store(stack)
         logs = LogFiles(self._folder.logs)
         self._around, self._births = await make_surroundings(self._folder, logs, self._clock, self._takeover, stack)
@@ -286,6 +276,7 @@ class Supervisor:
     async def let_go(self) -> None:
         """Begin nothing more and leave alone what runs: the program that takes this one's place takes it over."""
         self._ends.pop_all()
+        self._guarding.let_go()
         for part in (self._jobs, self._tasks, self._plugins, self._gateway_processes, self._gateways):
             await part.close()
         self._tree.let_go()
@@ -304,9 +295,9 @@ class Supervisor:
             self._folder,
             self._health,
         )
-        self._system.request_stop = self._request_stop
+        self._system.request_stop = self._order.stop
         census = ThreadCensus(self._tree, self._clock)
-        upgrade = Upgrade(self._programs, self._configuration.path, self._request_upgrade)
+        upgrade = Upgrade(self._programs, self._configuration.path, self._order.upgrade)
         parts = (self._system, self._plugins, self._tasks, self._jobs, self._reconfiguration, census, tokens, upgrade)
         for part in parts:
             self._operations.register(part.operations, audited=AUDITED & part.operations.keys())
@@ -315,7 +306,7 @@ class Supervisor:
         def make_spec(number: int) -> ChildSpec:
             return gateway_spec(self._live.current, number, self._door, self._url)
 
-        processes = GatewayProcesses(self._gateways, make_spec, self._tree, self._around, self._changes)
+        processes = GatewayProcesses(self._gateways, make_spec, self._tree, self._around, self._news.changes)
         self._live.subscribe(processes.configured)
         return processes
 
@@ -333,7 +324,7 @@ class Supervisor:
             resources=resources,
             jobs=self._jobs,
             recorded=self._record_exit,
-            changed=self._changed,
+            changed=self._news.changed,
             released=self._retry_refused,
         )
         return Plugins(self._configuration.plugins_directory, services, logs, self._store.exits)
@@ -351,7 +342,7 @@ class Supervisor:
             repository=self._store.tasks,
             resources=resources,
             recorded=self._record_exit,
-            changed=self._changed,
+            changed=self._news.changed,
         )
         watch = FolderWatch(self._configuration.tasks_directory, self._configuration.manager.tasks.interval)
         return ServiceManager(services, watch, logs, self._store.exits)
@@ -362,16 +353,16 @@ class Supervisor:
         """Find the plugins, open the door, and wait for the order to stop."""
         await self._plugins.discover()
         await self._tasks.discover()
-        stopped = asyncio.create_task(self._stop_requested.wait(), name="stop-requested")
-        opened = asyncio.create_task(self._changes.until(self._is_open), name="door-opened")
-        settled = asyncio.create_task(self._changes.until(self._is_settled), name="settled")
+        stopped = asyncio.create_task(self._order.given(), name="stop-requested")
+        opened = asyncio.create_task(self._news.changes.until(self._is_open), name="door-opened")
+        settled = asyncio.create_task(self._news.changes.until(self._is_settled), name="settled")
         try:
             if self._takeover.gateways:
                 # They route as they did, until they are told of the workers that have been taken over.
                 waiting = [stopped, settled]
                 await asyncio.wait(waiting, timeout=TAKEOVER_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
             self._gateways.publish()
-            self._changed()
+            self._news.changed()
             self._gateway_processes.start(self._live.current.gateway.processes)
             await asyncio.wait([stopped, opened], return_when=asyncio.FIRST_COMPLETED)
             if opened.done():
@@ -383,11 +374,11 @@ class Supervisor:
             self._end_takeover()
             await stopped
         finally:
-            if self._end is End.STOP:
+            if self._order.end is End.STOP:
                 withdraw(self._folder)
             for task in (stopped, opened, settled):
                 task.cancel()
-        return self._end
+        return self._order.end
 
     def _end_takeover(self) -> None:
         """Everything that is wanted has its process, or xcore is stopping; what else there is has no place in it."""
@@ -407,18 +398,11 @@ class Supervisor:
 
     # --- news ---
 
-    def _changed(self) -> None:
-        """Something that /health shows may be different: told to the gateways once in this turn of the event loop."""
-        self._changes.notify()
-        if self._refresh is None:
-            self._refresh = asyncio.get_running_loop().call_soon(self._push_health)
-
-    def _push_health(self) -> None:
-        self._refresh = None
-        self._gateways.set_health(self._health())
-
     def _health(self) -> Health:
         return health_of(self._plugins.health(), draining=self._draining, database_ok=self._store.observations.healthy)
+
+    def _tell_health(self, health: Health) -> None:
+        self._gateways.set_health(health)
 
     def _retry_refused(self) -> None:
         self._plugins.retry_refused()
@@ -428,7 +412,7 @@ class Supervisor:
             logger.info("The database is well again")
         else:
             logger.error("The database is in trouble; serving goes on: %s", trouble)
-        self._changed()
+        self._news.changed()
 
     def _record_exit(self, record: ExitView) -> None:
         self._store.observations.put(record)
@@ -442,24 +426,9 @@ class Supervisor:
 
     # --- stop ---
 
-    def _request_stop(self, actor: str) -> None:
-        """The first time begins an orderly stop, every further time hurries it."""
-        if self._stop_requested.is_set():
-            logger.info("Asked again to stop (%s): hurrying", actor)
-            self._tree.hurry()
-            return
-        logger.info("Stopping (%s)", actor)
-        self._stop_requested.set()
-
-    def _request_upgrade(self, actor: str) -> None:
-        if not self._stop_requested.is_set():
-            logger.info("Executing what is installed now; everything that runs goes on (%s)", actor)
-            self._end = End.UPGRADE
-            self._stop_requested.set()
-
     def _begin_draining(self) -> None:
         self._draining = True
-        self._push_health()
+        self._news.push()
         # From here on no gateway is started any more: the door's descriptor may soon be that of another file.
         self._gateway_processes.seal()
         self._tree.stop_nowait(Kind.GATEWAY, Cause.SHUTDOWN, "supervisor")

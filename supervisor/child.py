@@ -8,11 +8,10 @@ transition ever starts inside another one.
 import asyncio
 import logging
 import random
-import secrets
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from plugin_runtime.protocol import Beat, Cause, Failed, Ready, State, Stop
@@ -20,26 +19,20 @@ from plugin_runtime.template_protocol import Imported
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
 from supervisor import child_events as events
+from supervisor.arrival import Arrival, Arrived
 from supervisor.child_record import ChildRecord, Policy
 from supervisor.child_timer import ChildTimer
-from supervisor.clock import Clock
-from supervisor.control import Connection, ControlServer, Expected
-from supervisor.errors import SpawnError
+from supervisor.control import Connection, Expected
 from supervisor.exits import explain
-from supervisor.incarnation import Incarnation, record_of_exit, record_of_process
+from supervisor.incarnation import Incarnation, record_of_exit
 from supervisor.lifecycle import IllegalTransitionError, advance
 from supervisor.limits import exceeded
 from supervisor.liveness import Verdict
-from supervisor.origin import Birth, CurrentBirth, Origin
 from supervisor.output import Output
-from supervisor.process_records import ProcessRecord, ProcessRecords
 from supervisor.questions import Questions
-from supervisor.reaper import Reaper
-from supervisor.spawn import Process, take_over
 from supervisor.spec import ChildSpec, ExitStatus
-from supervisor.state_folder import TOKEN_BYTES, StateFolder
-from supervisor.survivors import Survivors
-from supervisor.trust import BirthOutcome, outcome_of
+from supervisor.surroundings import Surroundings
+from supervisor.trust import outcome_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,30 +41,9 @@ T = TypeVar("T")
 LAST_WORDS = 0.5
 """Seconds that a dead child's control channel may take to close; a descendant that escaped may hold it open."""
 
+_DOWN = {State.EXITED, State.FAILED}
 _WATCHED = {State.RUNNING, State.STALLED}
 """Before, start_timeout is the limit, and after, stop_timeout."""
-
-
-class LogSink(Protocol):
-    """Takes what children print: LogWriter."""
-
-    def write(self, name: str, instance: str, stream: str, lines: Sequence[str]) -> None:
-        """Never waits."""
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """The adapters that every child works with."""
-
-    clock: Clock
-    folder: StateFolder
-    control: ControlServer
-    reaper: Reaper
-    logs: LogSink
-    origin: Origin
-    """Where processes come from."""
-    records: ProcessRecords
-    survivors: Survivors
 
 
 class ChildOwner(Protocol):
@@ -121,7 +93,7 @@ class Child:
         """Set while there is no process and none will come by itself: exited, or failed for good."""
         self._owner = owner
         self._around = around
-        self._birth = CurrentBirth(around.origin)
+        self._arrival = Arrival(around, self._arrived, self._not_born)
         self._policy = Policy(spec.restart, spec.timeouts)
         self._queue: deque[events.Event] = deque()
         self._advancing = False
@@ -261,7 +233,7 @@ class Child:
             logger.debug("%s: %s, %s -> %s", self, type(event).__name__, before.state, self.record.state)
         if self.record.state is not State.STARTING or (before.is_being_born and not self.record.is_being_born):
             # It may leave the state without being born in it: told to stop while its template forked.
-            self._birth.conclude(outcome_of(before, event))
+            self._arrival.conclude(outcome_of(before, event))
         for instruction in instructions:
             self._execute(instruction)
         self._update_settled()
@@ -282,16 +254,14 @@ class Child:
             return None
 
     def _update_settled(self) -> None:
-        if self.incarnation is None and not self._timer.is_armed and self.state in {State.EXITED, State.FAILED}:
-            self.settled.set()
-        else:
-            self.settled.clear()
+        is_settled = self.incarnation is None and not self._timer.is_armed and self.state in _DOWN
+        (self.settled.set if is_settled else self.settled.clear)()
 
     def _execute(self, instruction: events.Instruction) -> None:
         match instruction:
             case events.Spawn():
-                self._spawn()
-            case events.CancelSpawn() if self._birth.cancel():
+                self._arrival.begin(lambda: self.spec, partial(self._owner.settings_for, self))
+            case events.CancelSpawn() if self._arrival.cancel():
                 self.post(events.SpawnCancelled())
             case events.AskToStop():
                 self._ask_to_stop(instruction)
@@ -310,76 +280,30 @@ class Child:
             case events.ReportUnkillable():
                 logger.error("%s outlives SIGKILL: it waits inside the kernel", self)
 
-    def _spawn(self) -> None:
-        survivor = self._around.survivors.claim(self.spec)
-        if survivor is not None and self._adopt(survivor):
-            return
-        token, nonce = secrets.token_hex(TOKEN_BYTES), secrets.token_hex(16)
-        try:
-            settings = self._owner.settings_for(self, token)
-        except SpawnError as error:  # the owner wants no other process
-            self._not_born(str(error))
-            return
-        except Exception as error:  # the owner's mistake, see _tell; without settings there is no process
-            logger.exception("%s: its owner has no settings for it", self.spec.id)
-            self._not_born(f"no settings: {error}")
-            return
-        birth = Birth(
-            self.spec,
-            token,
-            nonce,
-            born=lambda process: self._born(token, nonce, settings, process),
-            failed=lambda error: self._not_born(str(error)),
-        )
-        self._birth.begin(birth)
-
-    def _adopt(self, survivor: ProcessRecord) -> bool:
-        """Go on with a process that outlived its supervisor; False where it died meanwhile."""
-        try:
-            process = take_over(survivor, self._around.folder)
-        except SpawnError as error:
-            logger.warning("%s is not taken over: %s", self.spec.id, error)
-            return False
-        self._tell(self._owner.adopted, survivor.token, survivor.settings)
-        self._join(survivor.token, survivor.nonce, survivor.settings, process)
-        logger.info("%s: taken over, it has been running for %.1f s", self, survivor.age)
-        self.post(events.Adopted(survivor.age, survivor.restarts))
-        return True
-
-    def _born(self, token: str, nonce: str, settings: Mapping[str, Any], process: Process) -> None:
-        self._join(token, nonce, settings, process)
-        self._write_down()
-        logger.info("%s: started", self)
-        self.post(events.Spawned())
-
-    def _join(self, token: str, nonce: str, settings: Mapping[str, Any], process: Process) -> None:
-        """Hear, watch and await the process."""
+    def _arrived(self, arrived: Arrived) -> None:
+        """Hear, watch and await the process that is there."""
+        process, former = arrived.process, arrived.former
         output = Output(asyncio.get_running_loop(), process.pipes, self.spec.id, self._log)
-        self.incarnation = Incarnation(token, nonce, process, output, settings)
+        self.incarnation = Incarnation(arrived.token, arrived.nonce, process, output, arrived.settings)
         output.start()
         self._around.reaper.watch(process, self._exited)
-        self._around.control.expect(
-            self.spec.id, Expected(process.pid, process.start_ticks, nonce, settings, listener=self)
-        )
+        expected = Expected(process.pid, process.start_ticks, arrived.nonce, arrived.settings, listener=self)
+        self._around.control.expect(self.spec.id, expected)
+        if former is None:
+            self._write_down()
+            logger.info("%s: started", self)
+            self.post(events.Spawned())
+        else:
+            self._tell(self._owner.adopted, arrived.token, arrived.settings)
+            logger.info("%s: taken over, it has been running for %.1f s", self, former.age)
+            self.post(events.Adopted(former.age, former.restarts))
 
     def _write_down(self) -> None:
         """Let whoever comes after this supervisor know of the process."""
-        incarnation = self.incarnation
-        if incarnation is None:
-            return
-        record = record_of_process(
-            self.spec,
-            incarnation.token,
-            incarnation.nonce,
-            incarnation.process,
-            restarts=self.record.restarts,
-            settings=incarnation.settings,
-            leaving=self.record.ending is not None,
-        )
-        self._around.records.write(record)
+        if self.incarnation is not None:
+            self._around.records.write(self.incarnation.on_record(self.spec, self.record))
 
     def _not_born(self, reason: str) -> None:
-        self._birth.conclude(BirthOutcome.OTHER)
         self.post(events.SpawnFailed(reason, random.random()))  # noqa: S311 - jitter is no secret
 
     def _ask_to_stop(self, instruction: events.AskToStop) -> None:

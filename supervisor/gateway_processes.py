@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from plugin_runtime.protocol import Cause, State
 from supervisor.changes import Changes
-from supervisor.child import Child, Surroundings, is_replaced
+from supervisor.child import Child, is_replaced
 from supervisor.child_events import RestartRequested, StartRequested
 from supervisor.config.configuration import Configuration
 from supervisor.errors import ReplacementError
 from supervisor.gateways import Gateways
 from supervisor.spec import ChildSpec
+from supervisor.surroundings import Surroundings
 from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any
 from plugin_runtime.protocol import Cause, Kind, State
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
-from supervisor.child import Child, Surroundings
+from supervisor.child import Child
 from supervisor.child_events import StartRequested
 from supervisor.config.configuration import Configuration
 from supervisor.config.policies import liveness_policy, restart_policy
@@ -23,6 +23,7 @@ from supervisor.process_records import ProcessRecord, boot_id
 from supervisor.spawn import clean_environment
 from supervisor.spec import ChildSpec, Timeouts
 from supervisor.state_folder import StateFolder
+from supervisor.surroundings import Surroundings
 from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Guarding:
         """``predecessors``: guards of supervisors before; they wait, and leave when ours is ready."""
         self._predecessors = [record for record in predecessors if record.boot_id == boot_id()]
         self._recorded = recorded
+        self._let_go = False
         self._child: Child
         self._tree: Tree
 
@@ -70,9 +72,14 @@ class Guarding:
         tree.add(self._child)
         self._child.post(StartRequested("supervisor"))
 
+    def let_go(self) -> None:
+        """Leave it to the next supervisor, which tells it to leave when it has one of its own."""
+        self._let_go = True
+
     async def stop(self) -> None:
         """End it, as the last of all."""
-        await self._tree.remove(self._child, Cause.SHUTDOWN, "supervisor")
+        if not self._let_go:
+            await self._tree.remove(self._child, Cause.SHUTDOWN, "supervisor")
 
     # --- ChildOwner ---
 

@@ -10,6 +10,7 @@ from typing import Any
 from plugin_runtime.protocol import STACKS_SIGNAL, Beat, Ready
 from plugin_runtime.views import ExitView
 from supervisor.child_events import RecordExit
+from supervisor.child_record import ChildRecord
 from supervisor.control import Connection
 from supervisor.exits import exit_record
 from supervisor.liveness import LivenessState, Verdict, check, observe_beat
@@ -71,6 +72,18 @@ class Incarnation:
             self.stacks = []
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.process.pidfd, STACKS_SIGNAL)
+
+    def on_record(self, spec: ChildSpec, child: ChildRecord) -> ProcessRecord:
+        """What the next supervisor has to know of it."""
+        return record_of_process(
+            spec,
+            self.token,
+            self.nonce,
+            self.process,
+            restarts=child.restarts,
+            settings=self.settings,
+            leaving=child.ending is not None,
+        )
 
     def keep_stacks(self, lines: Sequence[str]) -> None:
         """Take lines of its stderr, if it was asked for its stacks."""

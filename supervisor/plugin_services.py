@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from plugin_runtime.views import ExitView
 from supervisor.births import Births
-from supervisor.child import Surroundings
 from supervisor.config.configuration import Configuration
 from supervisor.config.live import LiveConfiguration
 from supervisor.gateways import Gateways
@@ -14,6 +13,7 @@ from supervisor.prefixes import Claims
 from supervisor.preparation import Preparation
 from supervisor.resources import Resources
 from supervisor.store.repository import Repository
+from supervisor.surroundings import Surroundings
 from supervisor.template import TemplateServices
 from supervisor.tree import Tree
 

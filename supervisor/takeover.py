@@ -20,7 +20,7 @@ from typing import Any
 from plugin_runtime.protocol import Cause, Kind, State
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
-from supervisor.child import Child, Surroundings
+from supervisor.child import Child
 from supervisor.child_events import StartRequested, StopRequested
 from supervisor.config.configuration import Configuration
 from supervisor.door import ask_for_door, is_as_configured
@@ -30,6 +30,7 @@ from supervisor.process_records import ProcessRecord, ProcessRecords
 from supervisor.run_folder import clear_run_folder, remove_files
 from supervisor.spec import ChildSpec, ExitStatus, RestartPolicy, RestartWhen, Timeouts
 from supervisor.state_folder import StateFolder
+from supervisor.surroundings import Surroundings
 from supervisor.survivors import ADOPTED, Remains, Survivors
 from supervisor.tree import Tree
 
@@ -66,6 +67,10 @@ class Takeover:
     def gateways(self) -> list[ProcessRecord]:
         """Those that may hold the door open."""
         return [record for record in self.survivors.records if record.kind is Kind.GATEWAY]
+
+    def spared(self) -> set[int]:
+        """Pids of those that are no orphans though nobody has them yet: after an upgrade they are our children."""
+        return self.survivors.pids | {record.pid for record in self.guards if record.is_alive}
 
     async def find_door(self, configuration: Configuration) -> socket.socket | None:
         """Get the listening socket from a gateway that serves, if it is what is configured now.

@@ -22,7 +22,7 @@ from plugin_runtime.template_protocol import (
 )
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope, to_wire
-from supervisor.child import Child, Surroundings
+from supervisor.child import Child
 from supervisor.child_events import Hung, RestartRequested, StartRequested, StopRequested
 from supervisor.errors import SpawnError
 from supervisor.origin import Birth
@@ -30,6 +30,7 @@ from supervisor.questions import NoAnswerError
 from supervisor.spawn import Process, claim, make_pipes, marking
 from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
+from supervisor.surroundings import Surroundings
 from supervisor.tree import Tree
 from supervisor.worker_spec import NO_NATIVE_THREADS
 

@@ -12,9 +12,10 @@ from typing import Any, Generic, TypeVar
 from plugin_runtime.protocol import Cause, Description, ExitCode, Failed, Phase
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope, to_wire
-from supervisor.child import Child, Surroundings
+from supervisor.child import Child
 from supervisor.child_events import StartRequested
 from supervisor.spec import ChildSpec
+from supervisor.surroundings import Surroundings
 from supervisor.tree import Tree
 from supervisor.worker_spec import Build, validator_settings, validator_spec
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from plugin_runtime.protocol import Cause
 from plugin_runtime.views import ExitView
-from supervisor.child import Child, Surroundings
+from supervisor.child import Child
 from supervisor.errors import ConflictError
 from supervisor.jobs.former_runs import FormerRun
 from supervisor.jobs.host import JobHost, RunProcess
@@ -15,6 +15,7 @@ from supervisor.jobs.request import ActiveRun, RunListener, RunRequest
 from supervisor.jobs.run import Run, RunServices
 from supervisor.jobs.shared_run import SharedRun
 from supervisor.schedule.job_spec import JobSpec
+from supervisor.surroundings import Surroundings
 from supervisor.takeover import only
 from supervisor.tree import Tree
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from plugin_runtime.task_protocol import RunFinished
 from plugin_runtime.task_views import JobView, MomentView, RunLog, RunView
 from plugin_runtime.views import ExitView
-from supervisor.child import Surroundings
 from supervisor.clock import Clock
 from supervisor.errors import StoreError, UnknownNameError
 from supervisor.jobs.former_runs import FormerRuns
@@ -24,6 +23,7 @@ from supervisor.schedule.job_spec import JobKind, JobSpec
 from supervisor.scheduler import Entry, Firing, Miss, Scheduler
 from supervisor.spelling import closest
 from supervisor.store.store import Store
+from supervisor.surroundings import Surroundings
 from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)

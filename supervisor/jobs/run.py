@@ -12,7 +12,7 @@ from plugin_runtime.task_protocol import RunFinished
 from plugin_runtime.task_views import RunView
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
-from supervisor.child import Child, Surroundings
+from supervisor.child import Child
 from supervisor.child_events import StartRequested, StopRequested
 from supervisor.child_record import Ending
 from supervisor.errors import SpawnError
@@ -25,6 +25,7 @@ from supervisor.jobs.request import RunListener, RunRequest
 from supervisor.jobs.stopwatch import Stopwatch
 from supervisor.jobs.view import active_view, ended_view
 from supervisor.spec import ChildSpec, ExitStatus, Limits, RestartPolicy, RestartWhen
+from supervisor.surroundings import Surroundings
 from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)

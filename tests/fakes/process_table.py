@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from plugin_runtime.protocol import Cause, Kind
 from supervisor.births import Births
-from supervisor.child import Child, Surroundings
+from supervisor.child import Child
 from supervisor.child_events import StartRequested
 from supervisor.clock import Clock, SystemClock
 from supervisor.control import ControlServer
@@ -18,6 +18,7 @@ from supervisor.process_records import ProcessRecords
 from supervisor.reaper import Reaper
 from supervisor.spec import ChildSpec, LivenessPolicy, RestartPolicy, Timeouts
 from supervisor.state_folder import StateFolder
+from supervisor.surroundings import Surroundings
 from supervisor.survivors import Remains, Survivors
 from supervisor.tree import Tree
 from tests.fakes.processes import CHILDREN, DEADLINE

