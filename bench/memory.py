@@ -56,13 +56,11 @@ class ScaledXcore(Xcore):
         """
         base, name = self.url.removesuffix(PREFIX), PREFIX.rpartition("/")[2]
         headers = {"Authorization": f"Bearer {self._state.admin_token.read_text().strip()}"}
-        body = {"instances": instances}
-        httpx.post(f"{base}/admin/plugins/{name}/scale", json=body, headers=headers).raise_for_status()
-        deadline = time.monotonic() + WAIT
-        while len(self._listed("worker")) != instances:
-            if time.monotonic() > deadline:
-                raise SideError(f"cannot scale {self.name} to {instances} instances")
-            time.sleep(0.1)
+        params = {"instances": instances, "wait": WAIT}
+        httpx.post(f"{base}/admin/plugins/{name}/scale", params=params, headers=headers, timeout=2 * WAIT)
+        ready = len(self._listed("worker"))
+        if ready != instances:
+            raise SideError(f"cannot scale {self.name} to {instances} instances: it has {ready}")
 
 
 def pss(side: Side) -> float:

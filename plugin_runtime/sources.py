@@ -192,11 +192,23 @@ def install(folders: SourceFolders, plugin: str, import_roots: Sequence[str] = (
         return GenerationFinder(folders, copy)
 
     sys.path_hooks.insert(0, hook)
-    sys.path_importer_cache.clear()
+    _forget_finders_of(folders)
     sys.path[:0] = import_roots
     copies = [folders.copy_of(root) or root for root in import_roots]
     if not any(Path(copy, name).exists() for copy in copies for name in (PARENT_PACKAGE, f"{PARENT_PACKAGE}.py")):
         sys.meta_path.insert(0, PluginsPackageFinder(folders, plugin))
+
+
+def _forget_finders_of(folders: SourceFolders) -> None:
+    """Have the new hook asked for the plugin's folders.
+
+    The finders of all other folders stay: a template has hundreds of file names in them, and to let go of these writes
+    to memory that a forked process shares otherwise.
+    """
+    places = (folders.folder, os.path.realpath(folders.folder))
+    for entry in list(sys.path_importer_cache):
+        if any(_moved(entry, place, place) for place in places):
+            del sys.path_importer_cache[entry]
 
 
 def install_plugin(plugin: str, folders: SourceFolders, contract: str) -> None:

@@ -54,6 +54,7 @@ from supervisor.state_folder import StateFolder
 from supervisor.store.audit import AuditEntry
 from supervisor.store.engine import database_url, sqlite_url
 from supervisor.store.store import Store
+from supervisor.strays import Strays
 from supervisor.surroundings import Surroundings
 from supervisor.system import System
 from supervisor.takeover import Takeover
@@ -145,13 +146,13 @@ def make_workshop(
 
 
 async def make_surroundings(
-    folder: StateFolder, logs: LogFiles, clock: Clock, takeover: Takeover, stack: AsyncExitStack
+    folder: StateFolder, logs: LogFiles, clock: Clock, takeover: Takeover, strays: Strays, stack: AsyncExitStack
 ) -> tuple[Surroundings, Births]:
     writer = LogWriter(logs, clock)
     writer.start()
     stack.callback(writer.close)
     survivors = takeover.survivors
-    reaper = Reaper(asyncio.get_running_loop(), spared=takeover.spared)
+    reaper = Reaper(asyncio.get_running_loop(), spared=takeover.spared, bereaved=strays.look_soon)
     reaper.start()
     stack.callback(reaper.close)
     control = ControlServer(folder.control_socket, may_be_expected=survivors.includes)
@@ -200,7 +201,11 @@ class Supervisor:
         stack.enter_context(signals_followed(stop=self._order.stop, reload=self._reconfiguration.reload_soon))
         await self._open_store(stack)
         logs = LogFiles(self._folder.logs)
-        self._around, self._births = await make_surroundings(self._folder, logs, self._clock, self._takeover, stack)
+        strays = Strays(self._folder.mark, self._living)
+        stack.push_async_callback(strays.close)
+        self._around, self._births = await make_surroundings(
+            self._folder, logs, self._clock, self._takeover, strays, stack
+        )
         self._guarding.start(guard_spec(self._configuration, self._folder), self._tree, self._around)
         stack.push_async_callback(self._guarding.stop)
         self._takeover.begin(self._around, self._tree, self._record_exit)
@@ -212,6 +217,10 @@ class Supervisor:
         await self._open_command_socket(stack)
         self._tree.start()
         stack.callback(self._tree.close)
+
+    def _living(self) -> set[int]:
+        """Pids of everything that is ours."""
+        return {os.getpid()} | self._tree.living | self._takeover.spared()
 
     async def _open_store(self, stack: AsyncExitStack) -> None:
         url = self._configuration.data_url

@@ -20,6 +20,7 @@ from supervisor.guard.duty import Duty
 from supervisor.guard.process_table import identify, send
 from supervisor.guard.selection import Identity
 from supervisor.process_records import ProcessRecord, boot_id
+from supervisor.run_folder import remove_files
 from supervisor.spawn import clean_environment
 from supervisor.spec import ChildSpec, Timeouts
 from supervisor.state_folder import StateFolder
@@ -64,10 +65,11 @@ class Guarding:
         self._let_go = False
         self._child: Child
         self._tree: Tree
+        self._folder: StateFolder
 
     def start(self, spec: ChildSpec, tree: Tree, around: Surroundings) -> None:
         """Enter it in the process table, and start it."""
-        self._tree = tree
+        self._tree, self._folder = tree, around.folder
         self._child = Child(spec, self, around)
         tree.add(self._child)
         self._child.post(StartRequested("supervisor"))
@@ -96,6 +98,7 @@ class Guarding:
                 logger.info("Sending SIGTERM to the guard (pid %d) of a supervisor before", record.pid)
                 with suppress(OSError):  # /proc cannot be read: it goes when it has found nothing to do
                     send(Identity(record.pid, record.start_ticks), [signal.SIGTERM])
+                remove_files(self._folder, record.token)
 
     def connected(self, child: Child) -> None:
         """It was told all on its command line."""

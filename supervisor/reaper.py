@@ -74,10 +74,15 @@ class Reaper:
         loop: asyncio.AbstractEventLoop,
         sweep_interval: float = SWEEP_INTERVAL,
         spared: Callable[[], Collection[int]] = frozenset,
+        bereaved: Callable[[], None] = lambda: None,
     ) -> None:
-        """``spared``: pids that are handed to ``watch`` later, and are no orphans meanwhile."""
+        """``spared``: pids that are handed to ``watch`` later, and are no orphans meanwhile.
+
+        ``bereaved``: called when one is dead that was not our child, and what it leaves behind not ours, either.
+        """
         self._loop = loop
         self._spared = spared
+        self._bereaved = bereaved
         self._sweep_interval = sweep_interval
         self._watched: dict[int, tuple[Process, Callable[[ExitStatus], None]]] = {}
         self._killed: set[int] = set()
@@ -110,7 +115,7 @@ class Reaper:
     @contextmanager
     def birth(self) -> Iterator[None]:
         """Spare what is younger than this: the kernel will give us a process before it is handed to ``watch``."""
-        began = _ticks_now()
+        began = ticks_now()
         self._births.append(began)
         try:
             yield
@@ -165,10 +170,12 @@ class Reaper:
         process.release()
         del self._watched[pid]
         self._sweep_and_log()
+        if process.is_foreign:
+            self._bereaved()
         exited(status)
 
 
-def _ticks_now() -> int:
+def ticks_now() -> int:
     """In the unit of ProcessStat.start_ticks, and not after the moment itself."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")) - 1
 

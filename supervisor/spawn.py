@@ -65,7 +65,7 @@ class Process:
         self.pidfd = pidfd
         self.pipes = pipes
         self._popen = popen
-        self._is_foreign = is_foreign
+        self.is_foreign = is_foreign
         self._is_reaped = False
 
     @property
@@ -78,7 +78,7 @@ class Process:
 
         The group's number is the pid. After reaping it may belong to anybody, so nothing is sent then.
         """
-        if self.is_alive and not (self._is_foreign and self._is_anothers()):
+        if self.is_alive and not (self.is_foreign and self._is_anothers()):
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 

@@ -63,7 +63,7 @@ class Aftermath:
         try:
             left = end_all(self._find, self._say, self._describe)
             with suppress(OSError):
-                clear_run_folder(self._folder, keep=())
+                clear_run_folder(self._folder, keep=(), keep_records=True)  # their ends are not on record yet
             self._say("Not everything could be ended" if left else "Everything is ended")
         finally:
             self._lock.release()

@@ -57,6 +57,26 @@ def ours(table: Mapping[int, Seen], known: AbstractSet[Identity], mark: str, exe
     return {table[pid].identity for pid in chosen}
 
 
+def left_behind(table: Mapping[int, Seen], living: AbstractSet[int], mark: str, before: int) -> list[Seen]:
+    """Return what bears our mark and belongs to none of ``living``: nobody is responsible for it any more.
+
+    ``before``: in clock ticks since boot; what is younger may not be known yet.
+    """
+    kin = _Kin(table, Exempt())
+    belonging: set[int] = set()
+    waiting = [pid for pid in living if pid in table]
+    while waiting:
+        pid = waiting.pop()
+        if pid not in belonging:
+            belonging.add(pid)
+            waiting += kin.of(pid)
+    return [
+        seen
+        for pid, seen in table.items()
+        if seen.mark == mark and pid not in belonging and not seen.is_zombie and seen.identity.start_ticks < before
+    ]
+
+
 def _is_exempt(seen: Seen, mark: str, exempt: Exempt) -> bool:
     is_anothers = seen.mark is not None and seen.mark != mark
     return is_anothers or seen.identity.pid in exempt.pids or seen.session in exempt.sessions

@@ -182,6 +182,24 @@ def test_requests_in_flight_are_finished_before_the_end(tmp_path, how):
     run(tmp_path, scenario, app=slow)
 
 
+def test_a_gateway_that_is_replaced_answers_once_more_over_each_connection(tmp_path):
+    """Whatever the cause but the end of everything: others accept in its place."""
+
+    async def scenario(hall):
+        await hall.ready()
+        used, fresh = await hall.client(), await hall.client()
+        assert (await used.ask("/hello")).status == 200
+        hall.supervisor.send(Stop("reload", 20.0))
+        await until(lambda: not hall.door.exists(), "it drains")
+        for client in (used, fresh):
+            response = await client.ask("/hello")
+            assert (response.body, response.fields["connection"]) == (b"hello", "close")
+            assert await client.reader.read() == b""
+        assert await hall.ended() == ExitCode.OK
+
+    run(tmp_path, scenario)
+
+
 def test_a_request_that_does_not_end_is_cut_off_when_the_drain_is_over(tmp_path):
     """The supervisor would kill us soon after, with everything."""
 

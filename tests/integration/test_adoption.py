@@ -110,7 +110,7 @@ def test_everything_goes_on_under_the_next_supervisor(system):
     with load(system, "/hello/pid") as statuses:
         replace_supervisor(system)
     assert set(statuses) == {200}
-    assert pids(system, *SERVING) == before
+    system.wait_until(lambda: pids(system, *SERVING) == before, f"the same processes serve: {before}")
     assert system.health()["status"] == "ok"
     assert system.http.get("/openapi.json").json()["paths"]
 
@@ -210,6 +210,16 @@ def test_a_run_inside_its_service_goes_on(system):
     assert len(re.findall("the run has seen it", system.plugin_log("counting"))) == 1
 
 
+def test_what_a_worker_leaves_behind_that_was_taken_over_is_ended(system):
+    """Row 13: it is no child of the supervisor, and what it leaves does not come to it as an orphan."""
+    replace_supervisor(system)
+    pid = system.pid("other")
+    left = system.http.get("/other/grandchildren").json()
+    os.kill(pid, signal.SIGKILL)
+    system.wait_until(lambda: not any(map(is_alive, left)), "what it left is gone", within=5.0)
+    assert system.http.get("/other/pid").is_success
+
+
 def test_a_record_of_another_process_is_no_reason_to_touch_it(system):
     """Row 23: a pid that was given away, here to a process that is none of ours."""
     kill_supervisor(system)
@@ -248,7 +258,8 @@ def test_an_upgrade_replaces_the_supervisor_and_nothing_else(system):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["pid"] == before["supervisor"]
     assert set(statuses) == {200}
-    assert pids(system, "supervisor", *SERVING) == before
+    ours = ("supervisor", *SERVING)
+    system.wait_until(lambda: pids(system, *ours) == before, f"the same processes serve: {before}")
     (system.folder / "go").touch()
     assert system.finished(run)["outcome"] == "succeeded"
 

@@ -38,7 +38,9 @@ async def app(scope, receive, send):
 
 @pytest.fixture(scope="module")
 def system(shared_project: Project) -> Iterator[Project]:
-    shared_project.configure(gateway={"port": 0, "processes": 2}, plugins={"bench": {"idle_stop": IDLE_STOP}})
+    shared_project.configure(
+        gateway={"processes": 2, "parking": {"seconds": 10}}, plugins={"bench": {"idle_stop": IDLE_STOP}}
+    )
     shared_project.add_app("bench", "workbench")
     shared_project.add_code(
         "failing", FAILING.format(broken=shared_project.folder / "broken"), idle_stop=IDLE_STOP, start_timeout=5

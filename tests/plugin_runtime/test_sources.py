@@ -52,6 +52,19 @@ def test_code_comes_from_the_copy_and_names_from_the_real_folder(hello):
     assert list(sys.modules["plugins.hello.deep"].__path__) == [f"{hello.folder}/deep"]
 
 
+def test_a_folder_that_was_searched_before_is_searched_anew_and_no_other_is(hello, tmp_path):
+    """What a template knows of its environment's folders it shares with what is forked, while nobody lets go of it."""
+    sys.path[:0] = [str(tmp_path), hello.folder]
+    assert importlib.util.find_spec("models").origin == f"{hello.folder}/models.py"
+    kept = sys.path_importer_cache[str(tmp_path)]
+    before = sys.path_importer_cache[hello.folder]
+    sources.install(hello, "hello")
+    Path(hello.folder, "models.py").write_text("this is not Python")
+    assert importlib.util.find_spec("models").loader.get_data(f"{hello.folder}/models.py").startswith(b"X = 1")
+    assert sys.path_importer_cache[str(tmp_path)] is kept
+    assert sys.path_importer_cache[hello.folder] is not before
+
+
 def test_tracebacks_show_the_lines_that_ran(hello):
     """The file on disk has other lines by now; a traceback of them would lead its reader astray."""
     Path(hello.folder, "models.py").write_text("a\nnew\nfile\nnew line\n")

@@ -241,7 +241,7 @@ def test_what_is_younger_than_a_birth_under_way_is_spared_until_its_end(folder):
             (old,) = map(int, await elder.printed())
             await until(lambda: psutil.Process(old).ppid() == os.getpid(), "it is ours")
             born = read_process_stat(old).start_ticks
-            await until(lambda: reaper_module._ticks_now() > born, "it is older than what begins now")
+            await until(lambda: reaper_module.ticks_now() > born, "it is older than what begins now")
             with reaper.birth():
                 child = Watched(reaper, folder, "leaves_orphan.py", "background", token="a2")
                 (young,) = map(int, await child.printed())

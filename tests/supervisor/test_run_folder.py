@@ -66,3 +66,12 @@ def test_the_files_of_processes_that_live_are_kept(folder):
         path.touch()
     assert clear_run_folder(folder, keep={"ab12"})
     assert set(folder.run.iterdir()) == {*kept, folder.gateway_file}
+
+
+def test_records_are_kept_for_whoever_has_to_know_of_the_dead(folder):
+    """The guard ends processes; the next supervisor puts their ends on record."""
+    make_state_folder(folder)
+    for path in (folder.process_record("ab12"), folder.link_socket("ab12"), folder.control_socket):
+        path.touch()
+    assert clear_run_folder(folder, keep=(), keep_records=True)
+    assert list(folder.run.iterdir()) == [folder.process_record("ab12")]

@@ -33,6 +33,13 @@ async def slow(query, receive):
     return "slept"
 
 
+async def held(query, receive):
+    """Answer when the file ``go-on`` is there."""
+    while not (DATA / "go-on").exists():
+        await asyncio.sleep(0.01)
+    return "released"
+
+
 async def record(query, receive):
     """Note down that the request came, and never answer it."""
     with (DATA / "record").open("a") as file:
@@ -119,6 +126,7 @@ ROUTES = {
     "/pid": pid,
     "/say": say,
     "/slow": slow,
+    "/held": held,
     "/record": record,
     "/leave": leave,
     "/raise": raise_error,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.guard.selection import Exempt, Identity, Seen, ours
+from supervisor.guard.selection import Exempt, Identity, Seen, left_behind, ours
 
 MARK, ANOTHER = "ours", "another's"
 EXEMPT = Exempt(pids={1, 50, 40}, sessions={50}, shared_sessions={10})
@@ -143,3 +143,24 @@ def test_nothing_of_ours_is_forgotten_and_a_second_look_finds_no_more(drawn):
         if not is_exempt and (process.mark == MARK or process.identity in known):
             assert process.identity in chosen
     assert ours(processes, known | chosen, MARK, exempt) == chosen
+
+
+LEFT = {
+    "a daemon with our mark": ([seen(100), seen(300, mark=MARK)], {300}),
+    "not what descends from one that lives": ([seen(100, mark=MARK), seen(101, parent=100, mark=MARK)], set()),
+    "nor who is in its session": ([seen(100, mark=MARK), seen(101, session=100, mark=MARK)], set()),
+    "nor what that one has started": (
+        [seen(100, mark=MARK), seen(101, parent=100), seen(102, parent=101, mark=MARK)],
+        set(),
+    ),
+    "nobody without a mark, or with another": ([seen(100), seen(300), seen(301, mark=ANOTHER)], set()),
+    "nobody who is dead": ([seen(100), seen(300, mark=MARK, zombie=True)], set()),
+    "nobody who began a moment ago": ([seen(100), seen(300, mark=MARK, ticks=10_000)], set()),
+}
+
+
+@pytest.mark.parametrize(("processes", "expected"), LEFT.values(), ids=LEFT)
+def test_what_belongs_to_no_living_process_was_left_behind(processes, expected):
+    """One (100) lives; what bears our mark and is not its own has nobody who is responsible for it."""
+    found = left_behind(table(*processes), {100}, MARK, before=5_000)
+    assert {process.identity.pid for process in found} == expected
