@@ -201,7 +201,7 @@ class Supervisor:
         stack.enter_context(signals_followed(stop=self._order.stop, reload=self._reconfiguration.reload_soon))
         await self._open_store(stack)
         logs = LogFiles(self._folder.logs)
-        strays = Strays(self._folder.mark, self._living)
+        strays = Strays(self._folder.mark, lambda: self._tree.living | self._takeover.spared())
         stack.push_async_callback(strays.close)
         self._around, self._births = await make_surroundings(
             self._folder, logs, self._clock, self._takeover, strays, stack
@@ -217,10 +217,6 @@ class Supervisor:
         await self._open_command_socket(stack)
         self._tree.start()
         stack.callback(self._tree.close)
-
-    def _living(self) -> set[int]:
-        """Pids of everything that is ours."""
-        return {os.getpid()} | self._tree.living | self._takeover.spared()
 
     async def _open_store(self, stack: AsyncExitStack) -> None:
         url = self._configuration.data_url

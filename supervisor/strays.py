@@ -8,6 +8,7 @@ those has died.
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
 
@@ -25,7 +26,7 @@ class Strays:
     """Owns the looks that are under way."""
 
     def __init__(self, mark: str, living: Callable[[], set[int]]) -> None:
-        """``mark``: of the tree; "" where there is none. ``living``: pids of all that is ours and runs, us included."""
+        """``mark``: of the tree; "" where there is none. ``living``: pids of all that is ours and runs."""
         self._mark = mark
         self._living = living
         self._looks: set[asyncio.Task[None]] = set()
@@ -53,7 +54,7 @@ class Strays:
                 logger.warning("Cannot look for what was left behind: %s", error)
                 continue
             # Asked after the table was read: what has begun since is too young to be taken for a stray.
-            for stray in left_behind(table, self._living(), self._mark, before):
+            for stray in left_behind(table, self._living() | {os.getpid()}, self._mark, before):
                 self._end(stray)
 
     def _end(self, stray: Seen) -> None:

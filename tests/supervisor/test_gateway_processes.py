@@ -126,7 +126,7 @@ def test_a_replacement_never_leaves_fewer_ready_than_before(run):
 @pytest.mark.parametrize(
     ("steps", "why"),
     [
-        (("hello", "fail:no certificate", "exit:78"), "no certificate"),
+        (("hello", "fail:no certificate", "leave:78"), "no certificate"),
         (("hello", "exit:1"), "its successor did not become ready"),
     ],
     ids=["says why", "crashes"],
@@ -149,7 +149,7 @@ def test_one_that_does_not_serve_is_started_anew_with_what_holds_now(run):
     """There is nothing to overlap, and what kept it down may be what was changed."""
 
     async def scenario(at):
-        at.steps = ("hello", "fail:no certificate", "exit:78")
+        at.steps = ("hello", "fail:no certificate", "leave:78")
         at.processes.start(1)
         await until(lambda: at.children[0].state is State.FAILED, "it has failed", DEADLINE)
         at.steps = GOOD
@@ -182,7 +182,7 @@ def test_a_change_that_no_gateway_can_start_with_leaves_the_old_ones_and_is_said
 
     async def scenario(at):
         await at.serving(1)
-        at.steps = ("hello", "fail:no certificate", "exit:78")
+        at.steps = ("hello", "fail:no certificate", "leave:78")
         at.configure(1, "two")
         await until(lambda: "cannot replace gateway.1: no certificate" in caplog.text, "it is said", DEADLINE)
         (child,) = at.children
