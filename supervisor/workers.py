@@ -33,10 +33,10 @@ from supervisor.config.policies import liveness_policy, restart_policy
 from supervisor.errors import ReplacementError
 from supervisor.plugin_schema import PluginDocument
 from supervisor.plugin_services import PluginServices
+from supervisor.plugin_template import PluginTemplate
 from supervisor.plugin_view import Link, error_of_exit, error_of_failure
 from supervisor.preparation import Prepared
-from supervisor.template import Template
-from supervisor.worker_spec import template_spec, worker_settings, worker_spec
+from supervisor.worker_spec import worker_settings, worker_spec
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +66,7 @@ class Workers:
         self._changed = changed
         self._prepared: Prepared | None = None
         self._prefix = ""
-        self._template: Template | None = None
-        self._notes: Mapping[str, str] = {}
+        self._template = PluginTemplate(services)
         self._document = PluginDocument(plugin, services.gateways)
         self._links: dict[Child, Link] = {}
         self._failures: dict[Child, Failed] = {}
@@ -97,7 +96,7 @@ class Workers:
     @property
     def notes(self) -> list[str]:
         """What does not work and keeps nobody from being served."""
-        return list(self._notes.values())
+        return self._template.notes
 
     @property
     def restarts(self) -> int:
@@ -119,7 +118,7 @@ class Workers:
         """Start ``count`` workers under ``prefix``, and their template."""
         self._prepared, self._prefix = prepared, prefix
         self._document.renew()
-        self._template = self._make_template(prepared)
+        self._template.start(prepared, self._learned)
         self._grow(count, SUPERVISOR)
 
     async def settled(self) -> None:
@@ -132,17 +131,13 @@ class Workers:
         if self._successor is not None:
             retired.append(self._successor)
         await asyncio.gather(*(self._remove(child, cause, actor) for child in retired))
-        template, self._template = self._template, None
-        if template is not None:
-            self._services.births.leave(template)
-            await template.retire(cause, actor)
+        await self._template.retire(cause, actor)
 
     async def close(self) -> None:
         """Begin no replacement more and give up what is under way; the processes are the tree's to stop."""
         self._recycle_from = math.inf
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        tasks = [task for task in self._tasks if task.cancel()]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def replace_all(self, cause: Cause, actor: str) -> None:
         """One after the other.
@@ -152,7 +147,7 @@ class Workers:
         """
         async with self._replacing:
             self._document.renew()
-            for child in list(self.children):
+            for child in self.children.copy():
                 await self._replace(child, cause, actor)
 
     async def scale(self, count: int, actor: str) -> None:
@@ -244,29 +239,17 @@ class Workers:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # --- the template ---
-
-    def _make_template(self, prepared: Prepared) -> Template | None:
-        template = _template_of(prepared, self._services, self._learned) if prepared.build.manifest.template else None
-        self._notes = template.notes if template else {}
-        if template is None or not self._services.births.can_use(template):
-            return None
-        self._services.births.enter(template)
-        template.start()
-        return template
-
     def _learned(self, modules: list[str]) -> None:
         self._prepared = self._services.preparation.learn(self._known, modules)
 
     # --- ChildOwner ---
 
     def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
-        link = Link(token, str(self._services.around.folder.link_socket(token)), secrets.token_bytes(16))
-        self._links[child] = link
-        grace = self._services.configuration.supervisor.adopt_grace
-        settings = worker_settings(self._known.build, self._prefix, grace)
-        wire: Mapping[str, Any] = to_wire(replace(settings, link_path=link.path, link_secret=link.secret))
-        return wire
+        path = str(self._services.around.folder.link_socket(token))
+        link = self._links[child] = Link(token, path, secrets.token_bytes(16))
+        supervisor = self._services.configuration.supervisor
+        settings = worker_settings(self._known.build, self._prefix, supervisor.adopt_grace)
+        return dict(to_wire(replace(settings, link_path=link.path, link_secret=link.secret)))
 
     def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
         told = from_wire(WorkerSettings, dict(settings))
@@ -275,10 +258,10 @@ class Workers:
     def changed(self, child: Child) -> None:
         self._note_failure(child)
         before, self._states[child] = self._states.get(child), child.state
-        if child.state is State.RUNNING and before is State.STARTING:
-            self.error = None
-            self._services.resources.sample_soon()
         if child.state is State.RUNNING and before is not State.RUNNING:
+            if before is State.STARTING:
+                self.error = None
+                self._services.resources.sample_soon()
             self._document.ask(child)
         self._tell()
 
@@ -300,18 +283,19 @@ class Workers:
     def used_up(self, child: Child, cause: Cause) -> bool:
         if self._known.build.manifest.exclusive:
             return False
-        if not self._replacing.locked() and child not in self._recycling and self._may_recycle():
+        if not self._replacing.locked() and child not in self._recycling and self._may_recycle:
             self._recycling.add(child)
             self._begin(self._recycle(child, cause), f"recycle-{child.spec.id}")
         return True
 
+    @property
     def _may_recycle(self) -> bool:
         return self._services.around.clock.monotonic() >= self._recycle_from
 
     async def _recycle(self, child: Child, cause: Cause) -> None:
         try:
             async with self._replacing:
-                if self._may_recycle():  # another one may have failed while this one waited for its turn
+                if self._may_recycle:  # another one may have failed while this one waited for its turn
                     await self._replace(child, cause, SUPERVISOR)
         except ReplacementError as error:
             self._recycle_from = self._services.around.clock.monotonic() + RECYCLE_PAUSE
@@ -328,9 +312,7 @@ class Workers:
         self.last_exit = record
         link = self._links.pop(child, None)
         if link is not None:
-            Path(link.path).unlink(missing_ok=True)
-            resend = record.cause not in NEVER_RESENT
-            self._services.gateways.tell_death(UpstreamDied(child.spec.id, link.incarnation, record.cause, resend))
+            self._services.gateways.tell_death(_death_of(link, record))
         if child in self.children:  # otherwise its successor is measured under the same name
             self._services.resources.forget(child.spec.id)
         failure = self._failures.pop(child, None)
@@ -341,11 +323,9 @@ class Workers:
     def _note_failure(self, child: Child) -> None:
         """Remember why a process could not start; its child forgets it at the next spawn, which may follow at once."""
         failure = child.record.failure
-        if failure is None:
-            return
-        if child.incarnation is not None:
+        if failure is not None and child.incarnation is not None:
             self._failures[child] = failure
-        elif self.last_exit is not None:
+        elif failure is not None and self.last_exit is not None:
             self.error = error_of_failure(failure, self.last_exit)
 
     def _tell(self) -> None:
@@ -353,16 +333,10 @@ class Workers:
         self._changes.notify()
 
 
-def _template_of(prepared: Prepared, services: PluginServices, learned: Callable[[list[str]], None]) -> Template:
-    settings = services.configuration.supervisor
-    return Template(
-        template_spec(prepared.build, restart_policy(settings.restart)),
-        prepared.description.modules,
-        settings.adopt_grace,
-        services.templates,
-        learned,
-        prepared.build.manifest.preload,
-    )
+def _death_of(link: Link, record: ExitView) -> UpstreamDied:
+    """What gateways are told of it; nobody connects to it any more."""
+    Path(link.path).unlink(missing_ok=True)
+    return UpstreamDied(record.instance, link.incarnation, record.cause, record.cause not in NEVER_RESENT)
 
 
 def _is_settled(child: Child) -> bool:

@@ -37,6 +37,8 @@ class FormerRuns:
         self._survivors = survivors
         self._clock = clock
         self._rows: dict[str, RunView] = {}
+        self._services: set[str] = set()
+        """Owners of services that go on, and have not been spoken to yet."""
         self.were_found = False
 
     async def load(self, history: RunHistory) -> set[str]:
@@ -61,10 +63,21 @@ class FormerRuns:
                 found.append(FormerRun(view, record.age, record))
         return found
 
-    def take_shared(self, jobs: Iterable[JobSpec]) -> list[tuple[JobSpec, FormerRun]]:
-        """Hand over what runs inside a service that lives; ``jobs``: those of its owner."""
+    def service_survived(self, owner: str) -> None:
+        """The process of a service goes on that a supervisor before started."""
+        self._services.add(owner)
+
+    def service_ended(self, owner: str) -> None:
+        """And with it what ran in it."""
+        self._services.discard(owner)
+
+    def take_shared(self, owner: str, jobs: Iterable[JobSpec]) -> list[tuple[JobSpec, FormerRun]]:
+        """Hand over what runs inside a service that goes on and can be spoken to; ``jobs``: all that are declared."""
+        if owner not in self._services:
+            return []
+        self._services.discard(owner)
         found = []
-        for job in jobs:
+        for job in (job for job in jobs if job.owner == owner):
             rows = [view for view in self._rows.values() if view.job == job.id and view.started is not None]
             for view in rows if job.shared else []:
                 del self._rows[view.id]

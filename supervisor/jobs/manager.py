@@ -9,7 +9,8 @@ from plugin_runtime.task_protocol import RunFinished
 from plugin_runtime.task_views import JobView, MomentView, RunLog, RunView
 from plugin_runtime.views import ExitView
 from supervisor.clock import Clock
-from supervisor.errors import StoreError, UnknownNameError
+from supervisor.errors import StoreError
+from supervisor.jobs.declarations import is_of, problem_of, unknown_job
 from supervisor.jobs.former_runs import FormerRuns
 from supervisor.jobs.host import JobHost
 from supervisor.jobs.launcher import Declared, Launcher
@@ -21,7 +22,6 @@ from supervisor.jobs.view import job_view, moments
 from supervisor.operations import Operation
 from supervisor.schedule.job_spec import JobKind, JobSpec
 from supervisor.scheduler import Entry, Firing, Miss, Scheduler
-from supervisor.spelling import closest
 from supervisor.store.store import Store
 from supervisor.surroundings import Surroundings
 from supervisor.tree import Tree
@@ -66,8 +66,6 @@ class TaskManager:
         self._rows = JobRows(store.jobs)
         self._records = RunRecords(store.runs, store.observations.put)
         self._former = FormerRuns(around.survivors, around.clock)
-        self._survived: set[str] = set()
-        """Owners of services that go on, and have not been spoken to yet."""
         launcher = Launcher(self._declared, around, tree, recorded)
         self._runner = Runner(launcher, self._records, around.clock, starts=starts)
         self._scheduler = scheduler(around.clock, self._due)
@@ -126,13 +124,13 @@ class TaskManager:
         accepted: dict[str, JobSpec] = {}
         problems = []
         for spec in jobs:
-            if problem := self._problem(spec, host, accepted):
+            if problem := problem_of(spec, host, accepted, self._declared):
                 logger.error("%s", problem)
                 problems.append(problem)
             else:
                 accepted[spec.id] = spec
         for job, declared in list(self._declared.items()):
-            if job not in accepted and _is_of(declared, host):
+            if job not in accepted and is_of(declared, host):
                 self._withdraw(job)
         for spec in accepted.values():
             self._declare(spec, host)
@@ -153,30 +151,18 @@ class TaskManager:
 
     def service_survived(self, owner: str) -> None:
         """The process of a service goes on that a supervisor before started."""
-        self._survived.add(owner)
+        self._former.service_survived(owner)
 
     def service_connected(self, owner: str) -> None:
         """The process of a service can be spoken to again; what it said before may not have arrived."""
         self._runner.service_connected(owner)
-        if owner in self._survived:
-            self._survived.discard(owner)
-            jobs = [declared.spec for declared in self._declared.values() if declared.spec.owner == owner]
-            for job, former in self._former.take_shared(jobs):
-                self._runner.resume(job, former)
+        for job, former in self._former.take_shared(owner, [declared.spec for declared in self._declared.values()]):
+            self._runner.resume(job, former)
 
     def service_ended(self, owner: str, record: ExitView) -> None:
         """The process of a service ended; what ran in it has ended, too."""
-        self._survived.discard(owner)
+        self._former.service_ended(owner)
         self._runner.service_ended(owner, record)
-
-    def _problem(self, spec: JobSpec, host: JobHost, accepted: Mapping[str, JobSpec]) -> str:
-        if spec.id in accepted:
-            return f"cannot declare job {spec.id!r}: {spec.owner!r} declares two of this name; rename one"
-        other = self._declared.get(spec.id)
-        if other is not None and not _is_of(other, host):
-            whose = f"{other.spec.kind.value} {other.spec.owner!r}"
-            return f"cannot declare job {spec.id!r} of {spec.kind.value} {spec.owner!r}: it is {whose}'s; rename one"
-        return ""
 
     def _declare(self, spec: JobSpec, host: JobHost) -> None:
         before = self._declared.get(spec.id)
@@ -322,13 +308,7 @@ class TaskManager:
         try:
             return self._declared[job].spec
         except KeyError:
-            raise self._unknown(job) from None
-
-    def _unknown(self, job: str) -> UnknownNameError:
-        """Whoever has left out the owner is told the whole id."""
-        by_name = {declared.spec.name: id_ for id_, declared in self._declared.items()}
-        close = closest(job, [*self._declared, *by_name]) or ""
-        return UnknownNameError("job", job, list(self._declared), meant=by_name.get(close, close))
+            raise unknown_job(job, self._declared) from None
 
     def _view(self, spec: JobSpec) -> JobView:
         running, queued = self._runner.counts(spec.id)
@@ -340,8 +320,3 @@ class TaskManager:
             queued=queued,
             last_run=self._records.last(spec.id),
         )
-
-
-def _is_of(declared: Declared, host: JobHost) -> bool:
-    """A task and a plugin may have the same name; what becomes of the one is not the other's."""
-    return declared.host.name == host.name and type(declared.host) is type(host)

@@ -78,8 +78,18 @@ def test_a_shared_run_is_handed_over_with_the_jobs_of_its_service():
     row = run_view(1, "reports.inside", started=clock.time() - 5.0)
     service = replace(PROCESS, id="reports", kind=Kind.TASK)
     former, _ = found(service, rows=[row, run_view(2)], clock=clock)
-    assert former.take_shared([job(), SHARED]) == [(SHARED, FormerRun(row, 5.0, None))]
-    assert former.take_shared([SHARED]) == []
+    assert former.take_shared("reports", [job(), SHARED]) == []  # another process serves, which knows nothing of it
+    former.service_survived("reports")
+    assert former.take_shared("reports", [job(), SHARED]) == [(SHARED, FormerRun(row, 5.0, None))]
+    assert former.take_shared("reports", [SHARED]) == []
+
+
+def test_a_shared_run_ends_with_its_service():
+    """The next process of the service must not be asked for it: it would begin it anew."""
+    former, _ = found(PROCESS, rows=[run_view(1, "reports.inside")])
+    former.service_survived("reports")
+    former.service_ended("reports")
+    assert former.take_shared("reports", [SHARED]) == []
 
 
 class Scene:
