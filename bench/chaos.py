@@ -80,7 +80,7 @@ class Scene:
             self.writers.stop()
             await writing
             # The last restart: what was acknowledged has to be there afterwards.
-            await self._hit(Fault(0.0, Kind.SUPERVISOR, Blow.KILL, 0.0, 0.0, 0.0, late=False))
+            await self._hit(Fault(0.0, Kind.SUPERVISOR, Blow.KILL, 0.0, 0.0, 0.0, late=False, stumble=0.0))
             self.load.stop()
             await load
             problems = await self._end()

@@ -89,7 +89,7 @@ class ProcessRecords:
             self._folder.process_record(token).unlink()
 
     def read_all(self) -> list[ProcessRecord]:
-        """Everything on record, oldest process first; what cannot be read is logged and left out."""
+        """Everything on record, oldest process first; what cannot be read is logged, what makes no sense is removed."""
         found = (_read(path) for path in self._folder.run.glob(self._folder.process_record("*").name))
         return sorted((record for record in found if record), key=lambda record: record.start_ticks)
 
@@ -107,9 +107,13 @@ def _read(path: Path) -> ProcessRecord | None:
         known["kind"] = Kind(known["kind"])
         known["command"] = tuple(known["command"])
         return ProcessRecord(**known)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
         logger.warning("Cannot read what is known of a process in %s: %r", path.name, error)
-        return None
+    except (ValueError, TypeError, KeyError) as error:
+        logger.warning("Cannot make sense of %s, which tells of a process; removing it: %r", path.name, error)
+        with suppress(OSError):
+            path.unlink()
+    return None
 
 
 def _bytes_to_json(value: object) -> dict[str, str]:

@@ -55,7 +55,9 @@ class Takeover:
         self.guards = [record for record in remains.living if record.kind is Kind.GUARD]
         """They leave when they are told to, which is when there is another one."""
         self._dead = remains.dead
-        self.predecessor_died = clear_run_folder(folder, keep={record.token for record in remains.living})
+        # The records of the dead go when their ends are reported: this supervisor may be killed before.
+        living = {record.token for record in remains.living}
+        self.predecessor_died = clear_run_folder(folder, keep=living, keep_records=True)
         """Or was ended by force, not long ago maybe."""
         self._around: Surroundings
         self._tree: Tree

@@ -33,6 +33,8 @@ class Fault:
     """How long the service manager waits before it starts the next supervisor."""
     late: bool
     """The absence begins when everything has ended because nobody came within the grace."""
+    stumble: float
+    """So long after its start the next supervisor is killed, too, and another one started; 0: it is not."""
 
 
 WEIGHTS = {
@@ -48,6 +50,10 @@ BLOWS = {Blow.KILL: 74, Blow.STOP: 14, Blow.TERM: 12}
 MEAN_PAUSE = 0.4
 LONGEST_HOLD = 5.0
 LONGEST_ABSENCE = 2.0
+LONGEST_STUMBLE = 2.0
+"""About as long as a supervisor takes to be there."""
+STUMBLES = 0.2
+"""Of the supervisors that follow."""
 LATE = 0.1
 """Of the absences of a supervisor that was killed."""
 ORDERED = 0.25
@@ -65,6 +71,7 @@ def plan(seed: int) -> Iterator[Fault]:
         pause = dice.expovariate(1 / MEAN_PAUSE)
         choice, hold, absence = dice.random(), dice.uniform(0.1, LONGEST_HOLD), dice.uniform(0, LONGEST_ABSENCE)
         late, ordered = dice.random() < LATE, dice.random() < ORDERED
+        stumble = dice.uniform(0, LONGEST_STUMBLE) if dice.random() < STUMBLES else 0.0
         if kind is Kind.SUPERVISOR and blow is Blow.TERM and not ordered:
             blow = Blow.KILL
-        yield Fault(pause, kind, blow, choice, hold, absence, late)
+        yield Fault(pause, kind, blow, choice, hold, absence, late, stumble)

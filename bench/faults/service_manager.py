@@ -83,7 +83,7 @@ class ServiceManager:
             self.problems += left_behind(self._project)
         elif fault.late:
             await self._wait_until_all_have_left(begin + subject.GRACE + LEFT_WITHIN)
-        await self._start_next(begin, fault.absence, ordered=fault.blow is Blow.TERM)
+        await self._start_next(begin, fault.absence, stumble=fault.stumble, ordered=fault.blow is Blow.TERM)
 
     async def _wait_for_end(self, pid: int) -> None:
         process = self._project.process
@@ -102,11 +102,17 @@ class ServiceManager:
                 return
             await asyncio.sleep(POLL)
 
-    async def _start_next(self, begin: float, delay: float, *, ordered: bool = False) -> None:
+    async def _start_next(self, begin: float, delay: float, *, stumble: float = 0.0, ordered: bool = False) -> None:
         self.present = False
         self._doorless = None if self._gateways_live() else begin
         await asyncio.sleep(delay)
         self._project.start()
+        if stumble:
+            await asyncio.sleep(stumble)
+            assert self._project.process is not None
+            self._project.process.kill()
+            await self._wait_for_end(self._project.process.pid)
+            self._project.start()
         deadline = time.monotonic() + BACK_TIMEOUT
         while await ask(self._client, "/admin/processes?kind=supervisor") is None:
             if time.monotonic() > deadline:

@@ -6,8 +6,8 @@ fail:MESSAGE: say that it cannot start; requests:N: a beat after so many request
 finished:OUTCOME: the end of a run; obedient: wait for Stop, say that the run has succeeded, and exit 0;
 hog:MB: take memory; deaf: ignore Stop and SIGTERM; again: connect a second time, keeping the first connection;
 once:FILE: only the first one ever goes on, others serve; print:TEXT: to stderr; exit:CODE; kill: SIGKILL to itself;
-leave:CODE: exit when what was said has arrived, as gateways do (what is sent to one that just exits resets the
-connection, and its last words are lost);
+leave:CODE: exit when what was said has arrived, as gateways do (where the supervisor writes to one that is gone
+already, its last words are lost);
 serve: until told to stop; stay: likewise, and connect again, ready, when the connection closes;
 wait:FILE: until it is there; pause: for ever.
 """

@@ -76,13 +76,14 @@ def test_a_removed_one_is_not_found(records, folder):
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"{}", b'{"token": 1}', b"\xff", b'{"kind": "dragon"}'], ids=repr
 )
-def test_one_that_cannot_be_read_is_logged_and_left_out(records, folder, content, caplog):
+def test_one_that_makes_no_sense_is_logged_and_removed(records, folder, content, caplog):
     """A disk that was full, a hand that edited: the others are taken over all the same."""
     records.write(record())
     folder.process_record("zz").write_bytes(content)
     with caplog.at_level(logging.WARNING):
         assert records.read_all() == [record()]
     assert "zz.process" in caplog.text
+    assert not folder.process_record("zz").exists()
 
 
 def test_unknown_fields_of_a_newer_version_are_passed_over(records, folder):
