@@ -212,7 +212,7 @@ class _Switch:
 class Upstreams:
     """Owns pools, members and the routing table; follows the supervisor's snapshots.
 
-    ``send`` carries RoutingAck, UpstreamLost and Wake to the supervisor;
+    ``send`` carries RoutingAck, UpstreamLost and Wake to the supervisor.
     """
 
     def __init__(

@@ -70,7 +70,8 @@ class PluginError:
 class TrafficView:
     """Requests of a plugin through all gateways, as of the last second.
 
-    ``in_flight`` and ``parked`` are now, the others since the start of the supervisor. ``refused``: by the reason for
+    ``in_flight`` and ``parked`` are now, the others since the start of the supervisor, with what gateways
+    that it took over had counted before. ``refused``: by the reason for
     which a gateway answered with an error of its own.
     """
 

@@ -7,15 +7,14 @@ import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
-from plugin_runtime.protocol import Cause, ExitCode, Health, Kind, State
-from plugin_runtime.views import ExitView, ResourceView
-from supervisor.announcement import announce, withdraw
+from plugin_runtime.protocol import Cause, ExitCode, Health, Kind
 from supervisor.births import Births
 from supervisor.clock import Clock, SystemClock
 from supervisor.command import CommandServer
 from supervisor.config.configuration import Configuration
 from supervisor.config.live import LiveConfiguration
 from supervisor.control import ControlServer
+from supervisor.course import Course
 from supervisor.door import url_of, wait_for_door
 from supervisor.environments.builder import Builder
 from supervisor.environments.installer import Installer
@@ -44,11 +43,12 @@ from supervisor.preparation import Preparation
 from supervisor.programs import Programs
 from supervisor.reaper import Reaper, become_subreaper
 from supervisor.reconfiguration import Reconfiguration
+from supervisor.recorder import Recorder
 from supervisor.resources import OURSELVES, Resources
 from supervisor.run_folder import make_state_folder
 from supervisor.sampler import Sampler
 from supervisor.scheduler import machine_zone
-from supervisor.signals import signals_followed
+from supervisor.signals import hold_signals, signals_followed
 from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
 from supervisor.store.audit import AuditEntry
@@ -74,8 +74,6 @@ from supervisor.validation import Validator
 
 logger = logging.getLogger(__name__)
 
-TAKEOVER_PATIENCE = 5.0
-"""Seconds for the processes of a supervisor that died to say again that they are ready; others wait no longer."""
 ORPHANS_PATIENCE = 5.0
 """Seconds for the gateways of a supervisor that died to leave the port."""
 AUDITED = frozenset(
@@ -94,7 +92,8 @@ def run(configuration: Configuration) -> int:
     """Run everything until it is told to stop; return the exit code. Never returns where an upgrade is asked for.
 
     Raises:
-        XcoreError: it cannot start; nothing of it is left running.
+        XcoreError: it cannot start; nothing that it began is left running. What a supervisor before has left is its
+            guard's, which waits for another one.
     """
     configure_logging(configuration)
     become_subreaper()
@@ -112,9 +111,14 @@ async def _supervise(configuration: Configuration) -> End:
         stack.callback(lock.release)
         folder = replace(folder, mark=tree_mark(folder.mark_file))
         supervisor = Supervisor(configuration, folder, Takeover(folder))
-        await supervisor.start(stack)
-        end = await supervisor.serve_until_stopped()
+        try:
+            await supervisor.start(stack)
+            end = await supervisor.serve_until_stopped()
+        except BaseException:
+            supervisor.leave_to_guard()
+            raise
         if end is End.UPGRADE:
+            hold_signals()
             await supervisor.let_go()
     return end
 
@@ -171,12 +175,13 @@ class Supervisor:
         self._reconfiguration = Reconfiguration(self._live, configuration.path, os.environ)
         self._folder = folder
         self._takeover = takeover
+        self._recorder = Recorder()
         self._clock = SystemClock()
         self._operations = Operations(self._record_action, self._clock)
         self._draining = False
         self._news = HealthNews(self._health, self._tell_health)
-        self._gateways = Gateways(folder, self._operations.perform, self._news.changed, self._record_exit)
-        self._guarding = Guarding(takeover.guards, self._record_exit)
+        self._gateways = Gateways(folder, self._operations.perform, self._news.changed, self._recorder.put)
+        self._guarding = Guarding(takeover.guards, self._recorder.put)
         self._tree = Tree(self._clock)
         self._order = OrderToEnd(self._tree.hurry)
         self._ends = AsyncExitStack()
@@ -199,7 +204,7 @@ class Supervisor:
         """Begin to run; ``stack`` ends what was begun, in reverse order, also when a later step fails."""
         stack.callback(self._reconfiguration.close)
         stack.enter_context(signals_followed(stop=self._order.stop, reload=self._reconfiguration.reload_soon))
-        await self._open_store(stack)
+        stack.push_async_callback(self._close_store)
         logs = LogFiles(self._folder.logs)
         strays = Strays(self._folder.mark, lambda: self._tree.living | self._takeover.spared())
         stack.push_async_callback(strays.close)
@@ -208,17 +213,21 @@ class Supervisor:
         )
         self._guarding.start(guard_spec(self._configuration, self._folder), self._tree, self._around)
         stack.push_async_callback(self._guarding.stop)
-        self._takeover.begin(self._around, self._tree, self._record_exit)
+        # Not before: whatever runs waits for somebody to listen, and ends where that takes too long.
+        await self._open_store()
+        self._takeover.begin(self._around, self._tree, self._recorder.put)
+        if self._takeover.predecessor_died:
+            strays.look_soon()
         await self._open_door(stack)
         resources = self._make_resources(stack)
         self._make_supervised(logs, resources)
         await self._start_supervised(stack)
         await self._make_operations(resources)
-        await self._open_command_socket(stack)
+        await self._open_command_socket(strays, stack)
         self._tree.start()
         stack.callback(self._tree.close)
 
-    async def _open_store(self, stack: AsyncExitStack) -> None:
+    async def _open_store(self) -> None:
         url = self._configuration.data_url
         self._store = await Store.open(
             sqlite_url(self._folder.database)
@@ -227,7 +236,12 @@ class Supervisor:
             clock=self._clock,
             on_health=self._database_health_changed,
         )
-        stack.push_async_callback(self._store.close)
+        self._recorder.use(self._store)
+
+    async def _close_store(self) -> None:
+        """As the last of all: what ends is put on record."""
+        if self._recorder.is_in_use:
+            await self._store.close()
 
     async def _open_door(self, stack: AsyncExitStack) -> None:
         self._door = await self._takeover.find_door(self._configuration) or await wait_for_door(
@@ -236,8 +250,8 @@ class Supervisor:
         stack.callback(self._door.close)
         self._url = url_of(self._door, tls=self._configuration.ssl_certfile is not None)
 
-    async def _open_command_socket(self, stack: AsyncExitStack) -> None:
-        commands = CommandServer(self._folder.command_socket, self._operations.perform, lambda: self._tree.living)
+    async def _open_command_socket(self, strays: Strays, stack: AsyncExitStack) -> None:
+        commands = CommandServer(self._folder.command_socket, self._operations.perform, strays.is_ours)
         await commands.start()
         stack.push_async_callback(commands.close)
 
@@ -247,7 +261,7 @@ class Supervisor:
             self._clock,
             self._configuration.supervisor.sample_interval,
         )
-        resources = Resources(self._tree, sampler, self._sample_interval, self._record_samples)
+        resources = Resources(self._tree, sampler, self._sample_interval, self._recorder.put_all)
         resources.start()
         stack.callback(resources.close)
         return resources
@@ -258,9 +272,9 @@ class Supervisor:
     def _make_supervised(self, logs: LogFiles, resources: Resources) -> None:
         """Gateways, jobs, plugins and tasks, and what they need."""
         self._gateway_processes = self._make_gateway_processes()
-        self._jobs = TaskManager(self._store, self._around, self._tree, self._record_exit)
-        validator = Validator(self._tree, self._around, self._record_exit, STARTS)
-        programs = self._programs = Programs(self._around.reaper, self._folder, self._record_exit)
+        self._jobs = TaskManager(self._store, self._around, self._tree, self._recorder.put)
+        validator = Validator(self._tree, self._around, self._recorder.put, STARTS)
+        programs = self._programs = Programs(self._around.reaper, self._folder, self._recorder.put)
         workshop = make_workshop(self._configuration, self._folder, programs, validator)
         self._plugins = self._make_plugins(workshop.preparation, logs, resources)
         self._tasks = self._make_tasks(workshop, logs, resources)
@@ -302,7 +316,12 @@ class Supervisor:
         )
         self._system.request_stop = self._order.stop
         census = ThreadCensus(self._tree, self._clock)
-        upgrade = Upgrade(self._programs, self._configuration.path, self._order.upgrade)
+        upgrade = Upgrade(
+            self._programs,
+            self._configuration.path,
+            self._configuration.supervisor.adopt_grace,
+            self._order.upgrade,
+        )
         parts = (self._system, self._plugins, self._tasks, self._jobs, self._reconfiguration, census, tokens, upgrade)
         for part in parts:
             self._operations.register(part.operations, audited=AUDITED & part.operations.keys())
@@ -328,7 +347,7 @@ class Supervisor:
             repository=self._store.plugins,
             resources=resources,
             jobs=self._jobs,
-            recorded=self._record_exit,
+            recorded=self._recorder.put,
             changed=self._news.changed,
             released=self._retry_refused,
         )
@@ -342,11 +361,11 @@ class Supervisor:
             around=self._around,
             tree=self._tree,
             preparation=TaskPreparation(self._live, grounds, copies, workshop.validator, machine_zone()),
-            base=BaseTemplate(self._live, self._births, TemplateServices(self._around, self._tree, self._record_exit)),
+            base=BaseTemplate(self._live, self._births, TemplateServices(self._around, self._tree, self._recorder.put)),
             jobs=self._jobs,
             repository=self._store.tasks,
             resources=resources,
-            recorded=self._record_exit,
+            recorded=self._recorder.put,
             changed=self._news.changed,
         )
         watch = FolderWatch(self._configuration.tasks_directory, self._configuration.manager.tasks.interval)
@@ -355,51 +374,27 @@ class Supervisor:
     # --- run ---
 
     async def serve_until_stopped(self) -> End:
-        """Find the plugins, open the door, and wait for the order to stop."""
-        await self._plugins.discover()
-        await self._tasks.discover()
-        stopped = asyncio.create_task(self._order.given(), name="stop-requested")
-        opened = asyncio.create_task(self._news.changes.until(self._is_open), name="door-opened")
-        settled = asyncio.create_task(self._news.changes.until(self._is_settled), name="settled")
-        try:
-            if self._takeover.gateways:
-                # They route as they did, until they are told of the workers that have been taken over.
-                waiting = [stopped, settled]
-                await asyncio.wait(waiting, timeout=TAKEOVER_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-            self._gateways.publish()
-            self._news.changed()
-            self._gateway_processes.start(self._live.current.gateway.processes)
-            await asyncio.wait([stopped, opened], return_when=asyncio.FIRST_COMPLETED)
-            if opened.done():
-                self._system.url = self._url
-                announce(self._folder, self._url)
-            await asyncio.wait([stopped, settled], return_when=asyncio.FIRST_COMPLETED)
-            if settled.done():
-                logger.info("%s", self._summary())
-            self._end_takeover()
-            await stopped
-        finally:
-            if self._order.end is End.STOP:
-                withdraw(self._folder)
-            for task in (stopped, opened, settled):
-                task.cancel()
-        return self._order.end
+        """Find the plugins, open the door, and wait for the order to end."""
+        course = Course(
+            order=self._order,
+            news=self._news,
+            takeover=self._takeover,
+            tree=self._tree,
+            plugins=self._plugins,
+            tasks=self._tasks,
+            jobs=self._jobs,
+            gateways=self._gateways,
+            gateway_processes=self._gateway_processes,
+            system=self._system,
+            folder=self._folder,
+            url=self._url,
+        )
+        return await course.run(self._live.current.gateway.processes)
 
-    def _end_takeover(self) -> None:
-        """Everything that is wanted has its process, or xcore is stopping; what else there is has no place in it."""
-        self._takeover.end_rest()
-        self._jobs.forget_former_runs()
-
-    def _is_settled(self) -> bool:
-        return self._plugins.is_settled and self._tasks.is_settled
-
-    def _is_open(self) -> bool:
-        return any(child.state is State.RUNNING for child in self._tree.children if child.spec.kind is Kind.GATEWAY)
-
-    def _summary(self) -> str:
-        states = [f"{name} {plugin.state}" for name, plugin in sorted(self._plugins.health().items())]
-        tasks = [f"{name} {state.value}" for name, state in sorted(self._tasks.states.items())]
-        return f"Plugins: {', '.join(states) or 'none'}. Tasks: {', '.join(tasks) or 'none'}"
+    def leave_to_guard(self) -> None:
+        """This supervisor cannot go on: what it has not taken over waits for another one, or ends with the grace."""
+        if self._takeover.survivors:
+            self._guarding.let_go()
 
     # --- news ---
 
@@ -419,15 +414,8 @@ class Supervisor:
             logger.error("The database is in trouble; serving goes on: %s", trouble)
         self._news.changed()
 
-    def _record_exit(self, record: ExitView) -> None:
-        self._store.observations.put(record)
-
     async def _record_action(self, entry: AuditEntry) -> None:
         await self._store.record_audit(entry)
-
-    def _record_samples(self, samples: list[ResourceView]) -> None:
-        for sample in samples:
-            self._store.observations.put(sample)
 
     # --- stop ---
 

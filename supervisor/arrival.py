@@ -4,6 +4,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from supervisor.errors import SpawnError
@@ -38,15 +39,22 @@ class Arrival:
         self._arrived = arrived
         self._failed = failed
         self._birth = CurrentBirth(around.origin)
+        self._awaited: object | None = None
+        """Stands for the end of one that has to be gone first."""
 
     def begin(self, spec: Callable[[], ChildSpec], settings: Callable[[str], Mapping[str, Any]]) -> None:
         """Bring it a process, at once or after a while.
 
         ``spec``: as it is at any moment; ``settings``: of a new process, given its token, which may change the spec.
         """
-        former = self._around.survivors.claim(spec())
+        survivors = self._around.survivors
+        former = survivors.claim(spec())
         if former is not None and (process := self._take_over(former)) is not None:
             self._arrived(Arrived(former.token, former.nonce, former.settings, process, former))
+            return
+        if spec().alone and (rival := survivors.rival(spec())) is not None:
+            self._awaited = object()
+            survivors.dismiss(rival, partial(self._gone, self._awaited, spec, settings))
             return
         token, nonce = secrets.token_hex(TOKEN_BYTES), secrets.token_hex(16)
         try:
@@ -69,11 +77,20 @@ class Arrival:
 
     def cancel(self) -> bool:
         """Prevent it; whether that was still possible."""
-        return self._birth.cancel()
+        is_waiting, self._awaited = self._awaited is not None, None
+        return is_waiting or self._birth.cancel()
 
     def conclude(self, outcome: BirthOutcome) -> None:
         """It is ready, or gone."""
         self._birth.conclude(outcome)
+
+    def _gone(
+        self, awaited: object, spec: Callable[[], ChildSpec], settings: Callable[[str], Mapping[str, Any]]
+    ) -> None:
+        """Whoever had the place before is gone."""
+        if self._awaited is awaited:
+            self._awaited = None
+            self.begin(spec, settings)
 
     def _take_over(self, former: ProcessRecord) -> Process | None:
         """None where it died meanwhile."""
@@ -81,6 +98,7 @@ class Arrival:
             return take_over(former, self._around.folder)
         except SpawnError as error:
             logger.warning("%s is not taken over: %s", former.id, error)
+            self._around.survivors.lost(former)
             return None
 
     def _fail(self, reason: str) -> None:

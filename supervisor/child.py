@@ -234,11 +234,11 @@ class Child:
         if self.record.state is not State.STARTING or (before.is_being_born and not self.record.is_being_born):
             # It may leave the state without being born in it: told to stop while its template forked.
             self._arrival.conclude(outcome_of(before, event))
+        if before.ending is None and self.record.ending is not None:
+            self._write_down()  # before it is told: the next supervisor must not take it for one that serves
         for instruction in instructions:
             self._execute(instruction)
         self._update_settled()
-        if before.ending is None and self.record.ending is not None:
-            self._write_down()
         if before != self.record:
             self._tell(self._owner.changed)
 

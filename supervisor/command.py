@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ LAST_ANSWERS = 1.0
 class CommandServer:
     """Whoever may open the socket is the operator, except what we run ourselves: plugins are not operators."""
 
-    def __init__(self, path: Path, perform: Perform, ours: Callable[[], Collection[int]] = frozenset) -> None:
-        """``ours``: pids of what we run, whoever is their parent."""
+    def __init__(self, path: Path, perform: Perform, is_ours: Callable[[int], bool] = descends_from_us) -> None:
+        """``is_ours``: whether a pid is that of something that we run, or that it has started."""
         self._path = path
-        self._ours = ours
+        self._is_ours = is_ours
         self._perform = perform
         self._server: asyncio.Server | None = None
         self._conversations: set[asyncio.Task[None]] = set()
@@ -57,7 +57,7 @@ class CommandServer:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            refusal = _refusal(writer.get_extra_info("socket"), self._ours())
+            refusal = _refusal(writer.get_extra_info("socket"), self._is_ours)
             decoder = Decoder()
             while data := await reader.read(65536):
                 for envelope in decoder.feed(data):
@@ -81,11 +81,11 @@ class CommandServer:
         await writer.drain()
 
 
-def _refusal(sock: socket.socket, ours: Collection[int]) -> str:
+def _refusal(sock: socket.socket, is_ours: Callable[[int], bool]) -> str:
     """Why this peer is no operator, or nothing."""
     peer = peer_credentials(sock)
     if peer.uid not in {0, os.geteuid()}:
         return f"user {peer.uid} is not the one this supervisor runs as"
-    if peer.pid != os.getpid() and descends_from_us(peer.pid, ours):
+    if peer.pid != os.getpid() and is_ours(peer.pid):
         return "processes that xcore runs cannot command it; use the HTTP interface with a token"
     return ""

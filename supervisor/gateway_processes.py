@@ -119,7 +119,10 @@ class GatewayProcesses:
                 else:
                     await self._restart(child, cause, actor)
         finally:
-            await asyncio.gather(*leaving)
+            if self._sealed:  # the tree stops them, or the next supervisor
+                for task in leaving:
+                    task.cancel()
+            await asyncio.gather(*leaving, return_exceptions=self._sealed)
 
     async def _put_beside(self, child: Child, cause: Cause, actor: str) -> None:
         number = self.children.index(child)

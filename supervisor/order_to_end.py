@@ -29,12 +29,13 @@ class OrderToEnd:
         await self._given.wait()
 
     def stop(self, actor: str) -> None:
-        """The first time begins an orderly stop, every further time hurries it."""
-        if self._given.is_set():
+        """The first time begins an orderly stop, every further time hurries it; after an upgrade it takes its place."""
+        if self._given.is_set() and self.end is End.STOP:
             logger.info("Asked again to stop (%s): hurrying", actor)
             self._hurry()
             return
         logger.info("Stopping (%s)", actor)
+        self.end = End.STOP
         self._given.set()
 
     def upgrade(self, actor: str) -> None:

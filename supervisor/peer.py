@@ -27,8 +27,8 @@ def peer_credentials(sock: socket.socket) -> PeerCredentials:
 def descends_from_us(pid: int, ours: Collection[int] = ()) -> bool:
     """Whether ``pid`` is one of our processes or was started by one; ``ours``: those that are not our children, too.
 
-    A daemon that left its parents behind is found as well: the supervisor is a subreaper, so it ends up as our child. A
-    process that vanished meanwhile counts as ours, the side that refuses.
+    A daemon that left its parents behind is found as well, if they were children of ours: the supervisor is a
+    subreaper. A process that vanished meanwhile counts as ours, the side that refuses.
     """
     try:
         process = psutil.Process(pid)

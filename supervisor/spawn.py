@@ -79,7 +79,8 @@ class Process:
         The group's number is the pid. After reaping it may belong to anybody, so nothing is sent then.
         """
         if self.is_alive and not (self.is_foreign and self._is_anothers()):
-            with suppress(ProcessLookupError):
+            # PermissionError: its leader is reaped, and all that is left of it runs as another user (sudo).
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
     def _is_anothers(self) -> bool:

@@ -93,6 +93,8 @@ class ChildSpec:
     """Sent in Welcome: the wire form of WorkerSettings or GatewaySettings."""
     pass_fds: tuple[int, ...] = ()
     generation: str = ""
+    alone: bool = False
+    """Its processes may not overlap: not even one that a supervisor before has left may run beside the next one."""
     template: str = ""
     """Owner of the template that its processes are forked from, where it runs on the same interpreter."""
     restart: RestartPolicy = field(default_factory=RestartPolicy)

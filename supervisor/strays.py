@@ -12,8 +12,9 @@ import os
 import signal
 from collections.abc import Callable
 
-from supervisor.guard.process_table import read_table, send
+from supervisor.guard.process_table import mark_of, read_table, send
 from supervisor.guard.selection import Seen, left_behind
+from supervisor.peer import descends_from_us
 from supervisor.reaper import ticks_now
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,12 @@ class Strays:
         self._living = living
         self._looks: set[asyncio.Task[None]] = set()
 
+    def is_ours(self, pid: int) -> bool:
+        """Whether it is one of ours, or was started by one, whoever is its parent by now."""
+        return descends_from_us(pid, self._living()) or (bool(self._mark) and mark_of(pid) == self._mark)
+
     def look_soon(self) -> None:
-        """One that was taken over has died."""
+        """One that was taken over has died, or the supervisor before."""
         if self._mark:
             look = asyncio.create_task(self._look(), name="look-for-strays")
             self._looks.add(look)

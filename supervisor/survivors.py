@@ -48,6 +48,10 @@ class Survivors:
         """``suits``: whether a process may be what a child asks for."""
         self._records = list(records)
         self._suits = suits
+        self.lost: Callable[[ProcessRecord], None] = lambda _record: None
+        """Called with one that turns out to have died before anybody had it."""
+        self.dismiss: Callable[[ProcessRecord, Callable[[], None]], None] = lambda _record, gone: gone()
+        """Has one ended that was handed over, and calls back when it is gone."""
 
     @property
     def records(self) -> list[ProcessRecord]:
@@ -72,6 +76,14 @@ class Survivors:
         """Hand over the process that is what ``spec`` asks for, if there is one; the newest, if there are several."""
         for record in reversed(self._records):
             if self._suits(record, spec):
+                self._records.remove(record)
+                return record
+        return None
+
+    def rival(self, spec: ChildSpec) -> ProcessRecord | None:
+        """Hand over one that has the place of ``spec`` and is not what it asks for."""
+        for record in self._records:
+            if (record.id, record.kind) == (spec.id, spec.kind) and not self._suits(record, spec):
                 self._records.remove(record)
                 return record
         return None

@@ -63,6 +63,8 @@ class Takeover:
         self._tree: Tree
         self._recorded: Callable[[ExitView], None]
         self._unwanted: dict[Child, ProcessRecord] = {}
+        self._gone: dict[Child, Callable[[], None]] = {}
+        """Called at their ends."""
         self._leaving: set[asyncio.Task[None]] = set()
 
     @property
@@ -95,6 +97,7 @@ class Takeover:
             self._report(record)
         if self.survivors:
             logger.info("The supervisor before died; taking over %d processes of it", len(self.survivors.records))
+        self.survivors.lost, self.survivors.dismiss = self._lose, self._dismiss
         for record in self.survivors.records:
             if record.kind not in ADOPTED:
                 self.survivors.take(record)
@@ -108,6 +111,22 @@ class Takeover:
                 asyncio.get_running_loop().call_later(SILENCE, self._end, self._adopt(record))
             else:
                 self._report(record)
+
+    def _dismiss(self, record: ProcessRecord, gone: Callable[[], None]) -> None:
+        """End one that stands in the way of another."""
+        if not record.is_alive:
+            self._report(record)
+            gone()
+            return
+        logger.info("%s (pid %d) is not what is wanted now; it is ended first", record.id, record.pid)
+        child = self._adopt(record)
+        self._gone[child] = gone
+        asyncio.get_running_loop().call_later(SILENCE, self._end, child)
+
+    def _lose(self, record: ProcessRecord) -> None:
+        if record.is_alive:  # it cannot be watched or heard, and another one takes its place
+            kill(record)
+        self._report(record)
 
     def _report(self, record: ProcessRecord) -> None:
         """When and how it died nobody saw."""
@@ -154,7 +173,9 @@ class Takeover:
         """Whoever wanted to know is gone."""
 
     def withdraw(self, child: Child, done: Callable[[], None]) -> None:
-        done()
+        """One that was told to end before is not told again: a gateway would take that for hurry."""
+        if not self._unwanted[child].leaving:
+            done()
 
     def used_up(self, child: Child, cause: Cause) -> bool:
         return True
@@ -162,11 +183,16 @@ class Takeover:
     def exited(self, child: Child, record: ExitView) -> None:
         remove_files(self._folder, self._unwanted.pop(child).token)
         self._recorded(record)
+        self._gone.pop(child, _nobody_waits)()
         # Later: whoever says that it has ended is about to settle it.
         removal = self._tree.remove(child, Cause.FINISHED, "supervisor")
         task = asyncio.create_task(removal, name=f"retire-{child.spec.id}")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
+
+
+def _nobody_waits() -> None:
+    """For its end."""
 
 
 def _door_of(gateway: ProcessRecord, configuration: Configuration) -> socket.socket | None:

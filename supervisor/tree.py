@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 TICK = 1.0
 """Seconds between two looks at everybody's signs of life, age and number of requests."""
 
-STOP_ORDER = (Kind.GATEWAY, Kind.JOB, Kind.TASK, Kind.VALIDATOR, Kind.WORKER, Kind.TEMPLATE)
+STOP_ORDER = (Kind.GATEWAY, Kind.JOB, Kind.TASK, Kind.VALIDATOR, Kind.INSTALLER, Kind.WORKER, Kind.TEMPLATE)
 """The door first: requests in flight need their workers to the end."""
 
 
@@ -25,12 +25,14 @@ class Tree:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._children: list[Child] = []
+        self._former: list[Child] = []
+        """Of a supervisor before, on their way out; whoever is wanted has their ids."""
         self._ticker: asyncio.TimerHandle | None = None
         self._hurried = False
 
     @property
     def children(self) -> list[Child]:
-        return list(self._children)
+        return [*self._children, *self._former]
 
     @property
     def pids(self) -> dict[str, int | None]:
@@ -43,12 +45,12 @@ class Tree:
     @property
     def living(self) -> set[int]:
         """Pids of all processes there are."""
-        return {child.pid for child in self._children if child.pid is not None}
+        return {child.pid for child in self.children if child.pid is not None}
 
     def let_go(self) -> None:
         """Give up every child with its process running, for whoever takes it over."""
         self.close()
-        for child in self._children:
+        for child in self.children:
             child.let_go()
 
     def start(self) -> None:
@@ -70,14 +72,15 @@ class Tree:
         self._children.append(child)
 
     def add_former(self, child: Child) -> None:
-        """Enter one that is on its way out, whoever has its id by now."""
-        self._children.append(child)
+        """Enter one that is on its way out; another may have its id, or get it."""
+        self._former.append(child)
 
     async def remove(self, child: Child, cause: Cause, actor: str) -> None:
         """Stop a child if it runs, wait for its end and forget it."""
         await self._stop(child, cause, actor)
-        if child in self._children:
-            self._children.remove(child)
+        for children in (self._children, self._former):
+            if child in children:
+                children.remove(child)
 
     def stop_nowait(self, kind: Kind, cause: Cause, actor: str) -> None:
         """Begin to stop all children of ``kind``: from now on none of them is started again by itself."""
@@ -103,7 +106,7 @@ class Tree:
             child.post(HurryRequested())
 
     def _of(self, kind: Kind) -> list[Child]:
-        return [child for child in self._children if child.spec.kind is kind]
+        return [child for child in self.children if child.spec.kind is kind]
 
     def _tick(self) -> None:
         self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)

@@ -17,6 +17,8 @@ from supervisor.programs import Programs
 
 logger = logging.getLogger(__name__)
 
+LEAST_GRACE = 3.0
+"""Seconds in which the next one surely listens."""
 TRIAL_TIMEOUT = 30.0
 """Seconds for each trial of the new code."""
 UP = "up"
@@ -25,8 +27,9 @@ UP = "up"
 class Upgrade:
     """Owns the decision; whoever it is reported to has everything let go and executes the program."""
 
-    def __init__(self, programs: Programs, configuration: Path, request: Callable[[str], None]) -> None:
-        """``request``: called with the actor when nothing stands in the way."""
+    def __init__(self, programs: Programs, configuration: Path, grace: float, request: Callable[[str], None]) -> None:
+        """``grace``: seconds that what runs lives on without a supervisor; ``request``: called with the actor."""
+        self._grace = grace
         self._programs = programs
         self._configuration = configuration
         self._request = request
@@ -42,6 +45,11 @@ class Upgrade:
             ConflictError: it would not start; this one goes on.
         """
         program = own_program()
+        if self._grace < LEAST_GRACE:
+            raise ConflictError(
+                f"cannot upgrade: what runs ends {self._grace:g} s after this supervisor, before the next one is there",
+                hint=f"set supervisor.adopt_grace to {LEAST_GRACE:g} or more, and start xcore again",
+            )
         check = [*program, "config", "check", "--config", str(self._configuration)]
         for trial in ([sys.executable, "-I", "-c", "import supervisor.app, gateway.app"], check):
             await self._try(trial)

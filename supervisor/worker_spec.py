@@ -122,6 +122,7 @@ def worker_spec(build: Build, number: int, restart: RestartPolicy, liveness: Liv
         working_directory=build.working_directory,
         environment=build.variables,
         generation=build.generation.hash,
+        alone=build.manifest.exclusive,
         restart=restart,
         timeouts=timeouts(build.manifest),
         liveness=liveness,

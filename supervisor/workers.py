@@ -165,8 +165,8 @@ class Workers:
             if child.settled.is_set() or self._known.build.manifest.exclusive:
                 child.post(StartRequested(SUPERVISOR))
             else:
-                self._leaving.add(child)
                 self.children[number] = self._start_beside(child, child.record.restarts, SUPERVISOR)
+                self._leaving.add(child)
                 self._begin(self._remove(child, Cause.IDLE, SUPERVISOR), f"leave-{child.spec.id}")
 
     def _grow(self, count: int, actor: str) -> None:

@@ -55,11 +55,11 @@ def _read(pid: int) -> Seen | None:
         stat = read_process_stat(pid)
         if stat is not None:
             identity = Identity(pid, stat.start_ticks)
-            return Seen(identity, stat.name, stat.parent, stat.session, _mark_of(pid), stat.is_zombie)
+            return Seen(identity, stat.name, stat.parent, stat.session, mark_of(pid), stat.is_zombie)
     return None
 
 
-def _mark_of(pid: int) -> str | None:
+def mark_of(pid: int) -> str | None:
     """The environment is the one that its program was started with; of another user's process it cannot be read."""
     with suppress(OSError):
         for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):

@@ -63,6 +63,11 @@ class FormerRuns:
                 found.append(FormerRun(view, record.age, record))
         return found
 
+    def give_up(self, run: FormerRun) -> None:
+        """Have its process ended: nobody goes on with it."""
+        if run.process is not None:
+            self._survivors.dismiss(run.process, lambda: None)
+
     def service_survived(self, owner: str) -> None:
         """The process of a service goes on that a supervisor before started."""
         self._services.add(owner)

@@ -135,7 +135,8 @@ class TaskManager:
         for spec in accepted.values():
             self._declare(spec, host)
             for former in self._former.take(spec):
-                self._runner.resume(spec, former)
+                if not self._runner.resume(spec, former):
+                    self._former.give_up(former)
         self._wake.set()
         return problems
 

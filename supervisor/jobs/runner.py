@@ -80,16 +80,20 @@ class Runner:
                 self._replace(job.id, request.actor)
         return self._records.view(request.id)
 
-    def resume(self, job: JobSpec, former: FormerRun) -> None:
-        """Go on with a run that a supervisor before began: the only one of its job, by the rules of overlap."""
+    def resume(self, job: JobSpec, former: FormerRun) -> bool:
+        """Go on with a run that a supervisor before began: the only one of its job, by the rules of overlap.
+
+        False: it is given up, and its process is to be ended.
+        """
         if self._books.current(job.id) is not None:
             logger.warning("Run %s of job %s is given up: another one is under way", former.view.id, job.id)
-            return
+            return False
         request = RunRequest(former.view.id, next(self._numbers), job, former.view.actor, former.view.scheduled)
         self._records.expect(request)
         self._books.request(request)
         logger.info("Run %s of job %s goes on", request.id, job.id)
         self._begin(request, lambda log: self._factory.resume(request, former, log, self))
+        return request.id in self._active
 
     def missed(self, job: JobSpec, actor: str, due: float, message: str) -> RunView:
         """Put on record that a run was noticed too late to begin."""

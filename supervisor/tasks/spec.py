@@ -76,6 +76,7 @@ def service_spec(build: TaskBuild, configuration: Configuration) -> ChildSpec:
         build,
         build.name,
         Kind.TASK,
+        alone=True,
         restart=service_restart_policy(build.name, configuration),
         template=build.ground.template,
         timeouts=timeouts(keys),

@@ -4,12 +4,14 @@ import json
 import os
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
+import psutil
 import pytest
 
 from tests.integration.project import Project, is_alive
@@ -99,6 +101,16 @@ def replace_supervisor(system: Project) -> None:
     come_back(system)
 
 
+def exit_of(system: Project, pid: int):
+    records = system.admin.get("/admin/exits").raise_for_status().json()
+    return next((record for record in records if record["pid"] == pid), None)
+
+
+def began_at(pid: int) -> float:
+    """Seconds since the epoch."""
+    return psutil.Process(pid).create_time()
+
+
 def numbers(system: Project) -> list[int]:
     """The lines of the service that are in its log, in order."""
     return [int(number) for number in re.findall(r" counting out line (\d+)", system.plugin_log("counting"))]
@@ -173,6 +185,41 @@ def test_what_is_not_wanted_any_more_is_ended(system):
         lambda: next((e for e in system.exits("hello") if e["pid"] == changed), None), "a record"
     )
     assert (record["cause"], record["exit_code"]) == ("reload", 0)
+
+
+def test_two_versions_of_what_must_be_alone_never_run_side_by_side(project):
+    """A service, a worker of an exclusive plugin: the old one ends before the new one begins."""
+    project.add_app("solo", "workbench", exclusive=True)
+    project.add_task("counting", TASK, con=CON)
+    project.up()
+    before = pids(project, "worker", "task")
+    kill_supervisor(project)
+    with (project.plugins / "solo" / "main.py").open("a") as code:
+        code.write("\n# changed\n")
+    project.add_task("counting", TASK + "\n# changed\n", con=CON)
+    come_back(project)
+    began = {name: began_at(pid) for name, pid in pids(project, "worker", "task").items()}
+    assert began.keys() == before.keys()
+    for name, pid in before.items():
+        record = project.wait_until(lambda pid=pid: exit_of(project, pid), f"the end of {name} is on record")
+        assert record["time"] <= began[name] + 0.1
+
+
+def test_a_supervisor_that_cannot_start_leaves_what_it_found_to_its_guard(project):
+    """Nobody else could end one that is stopped: it lives on for as long as another supervisor may come, no longer."""
+    project.configure(supervisor={"adopt_grace": 3})
+    project.add_app("other", "workbench")
+    project.up()
+    pid = project.pid("other")
+    os.kill(pid, signal.SIGSTOP)
+    kill_supervisor(project)
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        project.configure(supervisor={"adopt_grace": 3}, gateway={"port": held.getsockname()[1]})
+        failed = project.xcore("up")
+    assert failed.returncode == 1
+    assert "cannot listen on" in failed.stderr
+    project.wait_until(lambda: not project.processes(), "its guard has ended everything")
+    project.configure()
 
 
 def test_a_run_goes_on_and_ends_well(system):

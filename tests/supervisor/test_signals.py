@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 
-from supervisor.signals import signals_followed
+from supervisor.signals import hold_signals, signals_followed
 from tests.fakes.waiting import DEADLINE, until
 
 
@@ -23,3 +23,16 @@ def test_signals_ask_to_stop_and_to_reload_by_their_names():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
     asyncio.run(main())
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)) == before
+
+
+def test_signals_that_are_held_come_when_they_are_followed_again():
+    """As across execve(2), which keeps what is blocked and pending: a stop during an upgrade is not lost."""
+
+    async def main():
+        told = []
+        hold_signals()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with signals_followed(stop=told.append, reload=told.append):
+            await until(lambda: told == ["SIGTERM"], "it has come", DEADLINE)
+
+    asyncio.run(main())

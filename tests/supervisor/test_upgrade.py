@@ -33,7 +33,7 @@ def _started_by_up(monkeypatch):
 def upgrade(*ends):
     """The programs that were tried, and who asked for it in the end."""
     programs, asked = FakePrograms(*ends), []
-    subject = Upgrade(programs, Path("/project/c.json"), asked.append)
+    subject = Upgrade(programs, Path("/project/c.json"), upgrade.grace, asked.append)
     try:
         asyncio.run(subject.upgrade("operator"))
     finally:
@@ -47,6 +47,17 @@ def test_what_starts_and_accepts_the_configuration_takes_over():
     assert imports[-2:] == ["-c", "import supervisor.app, gateway.app"]
     assert check == [sys.executable, *UP[1:4], "config", "check", "--config", "/project/c.json"]
     assert upgrade.asked == ["operator"]
+
+
+upgrade.grace = 10.0
+
+
+def test_what_would_end_before_the_next_one_is_there_is_a_reason_to_refuse(monkeypatch):
+    """Nothing would be left to take over."""
+    monkeypatch.setattr(upgrade, "grace", 1.0)
+    with pytest.raises(ConflictError, match=r"cannot upgrade: what runs ends 1 s after this supervisor"):
+        upgrade(Completed(0), Completed(0))
+    assert upgrade.tried == []
 
 
 @pytest.mark.parametrize(
