@@ -34,7 +34,7 @@ from supervisor.jobs.manager import TaskManager
 from supervisor.log_files import LogFiles, LogWriter
 from supervisor.operations import Operations
 from supervisor.order_to_end import End, OrderToEnd
-from supervisor.own_log import configure_logging
+from supervisor.own_log import configure_logging, let_go_of_output
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_state import health_of
 from supervisor.plugins import Plugins
@@ -99,6 +99,7 @@ def run(configuration: Configuration) -> int:
     become_subreaper()
     if asyncio.run(_supervise(configuration)) is End.UPGRADE:
         execute_anew()
+    let_go_of_output()
     return ExitCode.OK
 
 

@@ -1,6 +1,7 @@
 """The supervisor's own log: where it goes, and how a line looks."""
 
 import logging
+import os
 import sys
 import time
 
@@ -54,3 +55,17 @@ def _file_handler(configuration: Configuration) -> logging.Handler:
         raise ConfigurationError(
             str(configuration.path), "manager.log.file", f"cannot open {path}: {error.strerror}"
         ) from error
+
+
+def let_go_of_output() -> None:
+    """Give up what stdout and stderr do not take any more: a terminal that went away, a pipe without a reader.
+
+    To be called last: the interpreter flushes them at its end, and makes exit code 120 of a failure.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

@@ -1,9 +1,12 @@
 """Signals that operators and service managers send to the supervisor."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
 
 Told = Callable[[str], None]
 """Given the signal's name; called in the event loop."""
@@ -19,9 +22,19 @@ def hold_signals() -> None:
 
 @contextmanager
 def signals_followed(*, stop: Told, reload: Told) -> Iterator[None]:
-    """Have SIGTERM and SIGINT call ``stop``, SIGHUP ``reload``; afterwards they do what they do by default."""
+    """Have SIGTERM and SIGINT call ``stop``, SIGHUP ``reload``; afterwards they do what they do by default.
+
+    SIGUSR1 and SIGUSR2, which would end the process, are logged. They have a handler: what is ignored stays ignored in
+    every program that we execute. SIGPIPE is Python's to ignore, and Popen's to give back.
+    """
     loop = asyncio.get_running_loop()
-    told = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+    told = {
+        signal.SIGTERM: stop,
+        signal.SIGINT: stop,
+        signal.SIGHUP: reload,
+        signal.SIGUSR1: _pass_over,
+        signal.SIGUSR2: _pass_over,
+    }
     try:
         for number, tell in told.items():
             loop.add_signal_handler(number, tell, number.name)
@@ -30,3 +43,7 @@ def signals_followed(*, stop: Told, reload: Told) -> Iterator[None]:
     finally:
         for number in told:
             loop.remove_signal_handler(number)
+
+
+def _pass_over(name: str) -> None:
+    logger.info("Passed over %s: it has no meaning here", name)

@@ -1,8 +1,11 @@
 """What operators send."""
 
 import asyncio
+import logging
 import os
 import signal
+
+import pytest
 
 from supervisor.signals import hold_signals, signals_followed
 from tests.fakes.waiting import DEADLINE, until
@@ -36,3 +39,18 @@ def test_signals_that_are_held_come_when_they_are_followed_again():
             await until(lambda: told == ["SIGTERM"], "it has come", DEADLINE)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2], ids=lambda number: number.name)
+def test_signals_without_a_meaning_are_logged_and_not_ignored(number, caplog):
+    """Row 27: by default they end the process; ignored, they would be so in all that it executes."""
+    caplog.set_level(logging.INFO, "supervisor.signals")
+
+    async def main():
+        with signals_followed(stop=pytest.fail, reload=pytest.fail):
+            assert signal.getsignal(number) is not signal.SIG_IGN
+            os.kill(os.getpid(), number)
+            await until(lambda: number.name in caplog.text, "it is logged", DEADLINE)
+
+    asyncio.run(main())
+    assert signal.getsignal(number) is signal.SIG_DFL
