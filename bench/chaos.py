@@ -38,6 +38,8 @@ from plugin_runtime.protocol import Kind
 from tests.integration.project import Project
 
 STOP_TIMEOUT = 60.0
+MOST_CHARGES = 100
+"""Shown; where there are more, the first ones tell."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,14 @@ class Scene:
     carried_out: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.manager = ServiceManager(self.project, self.port, self.token)
-        self.watch = Watch(self.project.state / "run", self._gone)
+        self.watch = Watch(self.project.state / "run", self._left)
+        self.manager = ServiceManager(self.project, self.port, self.token, lambda: self.watch.accepting)
         self.load = Load(self.port, subject.PLUGINS, self.seed)
         self.writers = Writers(self.port, self.token, self.seed)
 
-    def _gone(self, life: Life) -> None:
-        self.manager.gone(life, len(self.watch.living(Kind.GATEWAY)))
+    def _left(self, life: Life) -> None:
+        if life.kind == Kind.GATEWAY.value:
+            self.manager.left(self.watch.accepting)
 
     async def run(self, limit: Limit) -> Observations:
         """Do everything; the project is stopped afterwards."""
@@ -115,6 +118,7 @@ class Scene:
         life = living[int(fault.choice * len(living))]
         if self.watch.hit(life, fault.blow):
             self._say(fault, life.id, life.pid)
+            self._left(life)
             if fault.blow is Blow.STOP:
                 group.create_task(self._let_go_on(life, fault.hold))
 
@@ -177,7 +181,7 @@ def report(scene: Scene, seen: Observations, verdict: Verdict) -> str:
     """The verdict, for people."""
     writes = sum(len(register.writes) for register in seen.registers)
     killed = sum(life.gone is not None and life.took(Blow.KILL) for life in seen.lives)
-    longest = max((absence.end - absence.begin for absence in seen.absences), default=0.0)
+    longest = max((absence.length for absence in seen.absences), default=0.0)
     lines = [
         f"seed {scene.seed}: {scene.carried_out.total()} faults",
         *(f"    {count} {what}" for what, count in sorted(scene.carried_out.items())),
@@ -186,7 +190,7 @@ def report(scene: Scene, seen: Observations, verdict: Verdict) -> str:
         f"{scene.writers.acknowledged} of {writes} writes were acknowledged",
         f"{killed} processes killed, {len(seen.exits)} exit records, {verdict.unrecorded} died with the supervisor",
         f"{len(seen.absences)} times without a supervisor, at most {longest:.1f} s",
-        *(f"CHARGE {charge}" for charge in verdict.charges),
+        *(f"CHARGE {charge}" for charge in verdict.charges[:MOST_CHARGES]),
         "acquitted" if verdict.acquitted else f"guilty on {len(verdict.charges)} charges",
     ]
     return "\n".join(lines)

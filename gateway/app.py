@@ -7,6 +7,7 @@ waited for: until it comes, /health says down and everything else 503.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 import socket
@@ -150,7 +151,8 @@ class Gateway:
     def _install_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, DEFAULT_DRAIN)
+            # Nobody has said that everything stops: another gateway is there, or will be.
+            loop.add_signal_handler(number, functools.partial(self._stop, DEFAULT_DRAIN, replaced=True))
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
 

@@ -65,7 +65,7 @@ class Tree:
         """Enter a child that is not started yet. ``beside``: the one of this id that it is about to replace.
 
         Raises:
-            ValueError: there is another one of this id; two of the same never run at once.
+            ValueError: there is another one of this id that is not a former one; two of the same never run at once.
         """
         if any(other.spec.id == child.spec.id and other is not beside for other in self._children):
             raise ValueError(f"child {child.spec.id!r} is in the process table already")

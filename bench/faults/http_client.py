@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+_JSON = "Content-Type: application/json\r\n"
 TIMEOUT = 25.0
 """Seconds for one answer; longer than any fault lasts that an answer has to wait for."""
 
@@ -45,7 +46,7 @@ class HttpClient:
         Raises:
             NoAnswerError: there was no complete answer.
         """
-        head = f"{method} {path} HTTP/1.1\r\n{self._fields}Content-Length: {len(body)}\r\n\r\n"
+        head = f"{method} {path} HTTP/1.1\r\n{self._fields}Content-Length: {len(body)}\r\n{_JSON}\r\n"
         try:
             async with asyncio.timeout(timeout):
                 reader, writer = await self._connect()

@@ -82,8 +82,7 @@ def _stopped_by_order(failure: Failure, seen: Observations) -> bool:
 def _grace_over(failure: Failure, seen: Observations) -> bool:
     """Everything ends itself, a little before the grace is over by our clock."""
     return any(
-        absence.end - absence.begin > seen.grace - NOTICED
-        and _overlaps(failure, absence.begin + seen.grace - NOTICED, absence.end)
+        absence.length > seen.grace - NOTICED and _overlaps(failure, absence.begin + seen.grace - NOTICED, absence.end)
         for absence in seen.absences
     )
 

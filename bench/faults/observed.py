@@ -36,7 +36,7 @@ class Life:
 
 @dataclass(frozen=True)
 class Absence:
-    """No supervisor from ``begin`` on; at ``end`` the next one answered.
+    """No supervisor from ``begin`` on; at ``reached`` the next one listened to its children, at ``end`` it answered.
 
     ``ordered``: it was told to stop, with everything. ``doorless``: since when there was no gateway either.
     """
@@ -45,6 +45,11 @@ class Absence:
     end: float
     ordered: bool = False
     doorless: float | None = None
+    reached: float | None = None
+
+    @property
+    def length(self) -> float:
+        return (self.reached or self.end) - self.begin
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,10 @@ WEIGHTS = {
 }
 BLOWS = {Blow.KILL: 74, Blow.STOP: 14, Blow.TERM: 12}
 MEAN_PAUSE = 0.4
-LONGEST_HOLD = 5.0
+LONGEST_HOLD = 10.0
+"""Longer than it takes to be hung."""
+LONGEST_PAUSE = 4.5
+"""Of a supervisor: less than it notices, see liveness.SUSPENDED."""
 LONGEST_ABSENCE = 2.0
 LONGEST_STUMBLE = 2.0
 """About as long as a supervisor takes to be there."""
@@ -74,4 +77,6 @@ def plan(seed: int) -> Iterator[Fault]:
         stumble = dice.uniform(0, LONGEST_STUMBLE) if dice.random() < STUMBLES else 0.0
         if kind is Kind.SUPERVISOR and blow is Blow.TERM and not ordered:
             blow = Blow.KILL
+        if kind is Kind.SUPERVISOR:
+            hold = min(hold, LONGEST_PAUSE)
         yield Fault(pause, kind, blow, choice, hold, absence, late, stumble)

@@ -4,15 +4,16 @@ import asyncio
 import ctypes
 import os
 import signal
+import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from bench.faults import subject
 from bench.faults.http_client import HttpClient, ask
-from bench.faults.observed import Absence, Life
+from bench.faults.observed import Absence
 from bench.faults.plan import Blow, Fault
-from plugin_runtime.protocol import Kind
-from tests.integration.project import Project, is_alive
+from tests.integration.project import Project
 
 POLL = 0.05
 STOP_TIMEOUT = 60.0
@@ -32,8 +33,9 @@ def become_subreaper() -> None:
 class ServiceManager:
     """Owns the supervisor's process. ``problems``: ends of supervisors that nobody asked for, and bad ones."""
 
-    def __init__(self, project: Project, port: int, token: str) -> None:
+    def __init__(self, project: Project, port: int, token: str, accepting: Callable[[], int]) -> None:
         self._project = project
+        self._accepting = accepting
         self._client = HttpClient(port, token)
         self._doorless: float | None = None
         self.absences: list[Absence] = []
@@ -59,10 +61,10 @@ class ServiceManager:
                     return  # seen by Popen.poll; others wait for the next round
                 os.waitpid(dead.si_pid, 0)
 
-    def gone(self, life: Life, gateways: int) -> None:
-        """A process of the project has ended, and so many gateways live."""
-        if not self.present and life.kind == Kind.GATEWAY.value and gateways == 0 and self._doorless is None:
-            self._doorless = life.gone
+    def left(self, gateways: int) -> None:
+        """A gateway has ended, or was told to; so many are there who accept."""
+        if not self.present and gateways == 0 and self._doorless is None:
+            self._doorless = time.monotonic()
 
     async def hit(self, fault: Fault) -> None:
         """Do to the supervisor what the fault says, and see to it that there is one again."""
@@ -95,6 +97,11 @@ class ServiceManager:
                 process.kill()
             await asyncio.sleep(POLL)
 
+    def _listens(self) -> bool:
+        """Whether somebody is there for the children."""
+        with socket.socket(socket.AF_UNIX) as tried:
+            return tried.connect_ex(str(self._project.state / "run" / "control.sock")) == 0
+
     async def _wait_until_all_have_left(self, deadline: float) -> None:
         while left := self._project.processes():
             if time.monotonic() > deadline:
@@ -104,7 +111,7 @@ class ServiceManager:
 
     async def _start_next(self, begin: float, delay: float, *, stumble: float = 0.0, ordered: bool = False) -> None:
         self.present = False
-        self._doorless = None if self._gateways_live() else begin
+        self._doorless = None if self._accepting() else begin
         await asyncio.sleep(delay)
         self._project.start()
         if stumble:
@@ -114,16 +121,16 @@ class ServiceManager:
             await self._wait_for_end(self._project.process.pid)
             self._project.start()
         deadline = time.monotonic() + BACK_TIMEOUT
+        while not self._listens() and time.monotonic() < deadline:  # noqa: ASYNC110 - it is another process that listens
+            await asyncio.sleep(POLL)
+        reached = time.monotonic()
         while await ask(self._client, "/admin/processes?kind=supervisor") is None:
             if time.monotonic() > deadline:
                 self.problems.append(f"no supervisor answered within {BACK_TIMEOUT:g} s of its start")
                 break
             await asyncio.sleep(POLL)
-        self.absences.append(Absence(begin, time.monotonic(), ordered, self._doorless))
+        self.absences.append(Absence(begin, time.monotonic(), ordered, self._doorless, reached))
         self.present = True
-
-    def _gateways_live(self) -> bool:
-        return any("-m gateway" in command and is_alive(pid) for pid, command in self._project.processes().items())
 
 
 def left_behind(project: Project) -> list[str]:

@@ -8,7 +8,8 @@ from tests.integration.project import Project
 
 GRACE = 10.0
 """Seconds, ``adopt_grace``: the default. On a busy machine a supervisor takes two to start."""
-STALLED, HUNG = 1.5, 3.0
+STALLED, HUNG = 2.0, 7.0
+"""Seconds. A supervisor that was stopped itself notices it after five: being hung has to take longer."""
 GATEWAYS = 2
 PLUGINS = {"one": {"instances": 1}, "three": {"instances": 3}, "alone": {"exclusive": True}}
 SCALED, SCALES = "three", (2, 3, 4)
@@ -132,7 +133,7 @@ def make_project(shared: Path) -> Project:
             "sample_interval": 1,
             "adopt_grace": GRACE,
             "restart": {"delay": 0.05, "max_delay": 0.2, "limit": 1000},
-            "heartbeat": {"stalled": STALLED, "hung": HUNG, "hang_cpu_limit": 10},
+            "heartbeat": {"stalled": STALLED, "hung": HUNG, "hang_cpu_limit": 15},
         },
         manager={"tasks": {"max_retries": VALUES[0]}},
         # A SIGTERM ends a task in order, which would be no reason to start it again.

@@ -67,6 +67,11 @@ class Watch:
         """Those that can be hit: dead ones that nobody has reaped cannot."""
         return [self._lives[key] for key in self._fds if self._lives[key].kind == kind.value and not _is_zombie(*key)]
 
+    @property
+    def accepting(self) -> int:
+        """Gateways that were not told to end."""
+        return sum(not life.took(Blow.TERM) for life in self.living(Kind.GATEWAY))
+
     def hit(self, life: Life, blow: Blow) -> bool:
         """Send it a signal; False where it has ended."""
         try:
@@ -84,7 +89,9 @@ class Watch:
             life.hits = [Hit(hit.blow, hit.at, hit.until or now) for hit in life.hits]
 
     def _fd_of(self, life: Life) -> int:
-        return self._fds[next(key for key in self._fds if self._lives[key] is life)]
+        """Raises LookupError where it has ended."""
+        fds = [fd for key, fd in self._fds.items() if self._lives[key] is life]
+        return fds[0]
 
     def _meet(self, key: tuple[int, int], record: dict[str, str]) -> None:
         pid, start_ticks = key

@@ -6,8 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from gateway.admin.models import ExceptionResponse
 from gateway.errors import GatewayError, exception_response
@@ -32,6 +33,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(GatewayError, _gateway_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, _client_left)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -44,6 +46,11 @@ async def _http_exception(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - how it was registered
     name = HTTPStatus(error.status_code).phrase.replace(" ", "")
     return _answer(error.status_code, name, str(error.detail), headers=dict(error.headers or {}))
+
+
+async def _client_left(_request: Request, _error: Exception) -> Response:
+    """It went before its body was read: nobody's fault, and nobody there to be answered."""
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

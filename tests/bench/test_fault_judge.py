@@ -92,6 +92,9 @@ NOT_EXCUSED = [
     pytest.param(
         replace(GET, what="refused"), seen(absences=[Absence(99.0, 102.0)]), id="refused though a gateway was there"
     ),
+    pytest.param(
+        replace(GET, what="timeout"), seen(absences=[Absence(88.0, 103.0, reached=90.0)]), id="slow, but in the grace"
+    ),
 ]  # fmt: skip
 
 

@@ -171,9 +171,10 @@ def test_requests_in_flight_are_finished_before_the_end(tmp_path, how):
         await begun.wait()
         if how == "Stop":
             hall.supervisor.send(Stop("shutdown", 10.0))
+            assert await idle.reader.read() == b""
         else:
             hall.process.send_signal(signal.SIGTERM)
-        assert await idle.reader.read() == b""
+            idle.close()  # it would be waited for
         go_on.set()
         response = await busy.read_response()
         assert (response.body, response.complete) == (b"done", True)
@@ -182,14 +183,18 @@ def test_requests_in_flight_are_finished_before_the_end(tmp_path, how):
     run(tmp_path, scenario, app=slow)
 
 
-def test_a_gateway_that_is_replaced_answers_once_more_over_each_connection(tmp_path):
-    """Whatever the cause but the end of everything: others accept in its place."""
+@pytest.mark.parametrize("how", ["Stop", "SIGTERM"])
+def test_a_gateway_that_is_replaced_answers_once_more_over_each_connection(tmp_path, how):
+    """Whatever the cause but the end of everything: others accept in its place, also of one that a stranger ends."""
 
     async def scenario(hall):
         await hall.ready()
         used, fresh = await hall.client(), await hall.client()
         assert (await used.ask("/hello")).status == 200
-        hall.supervisor.send(Stop("reload", 20.0))
+        if how == "Stop":
+            hall.supervisor.send(Stop("reload", 20.0))
+        else:
+            hall.process.send_signal(signal.SIGTERM)
         await until(lambda: not hall.door.exists(), "it drains")
         for client in (used, fresh):
             response = await client.ask("/hello")

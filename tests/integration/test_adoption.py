@@ -222,6 +222,21 @@ def test_a_supervisor_that_cannot_start_leaves_what_it_found_to_its_guard(projec
     project.configure()
 
 
+def test_a_template_that_does_not_end_keeps_no_plugin_from_starting(system):
+    """It is of no use to the next supervisor, which starts another one; stopped it does not even get the SIGTERM."""
+    pid = system.wait_until(lambda: pids(system, "template").get("other.template"), "there is a template")
+    worker = system.pid("other")
+    os.kill(pid, signal.SIGSTOP)
+    kill_supervisor(system)
+    try:
+        os.kill(worker, signal.SIGKILL)
+        come_back(system)
+        assert system.http.get("/other/pid").raise_for_status().json() != worker
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    system.wait_until(lambda: not is_alive(pid), "it ends")
+
+
 def test_a_run_goes_on_and_ends_well(system):
     """In the middle of a run of a process of its own: same row, same start, and its outcome."""
     run = system.run_job("counting.lasting")

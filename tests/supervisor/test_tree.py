@@ -77,6 +77,21 @@ def test_hurry_holds_for_what_is_stopped_later_too(run):
     run(scenario)
 
 
+def test_one_that_a_supervisor_before_left_keeps_no_id(run):
+    """It may take long to end; two that are wanted are one too many all the same."""
+
+    async def scenario(table):
+        former = Child(guest_spec(table.folder), table.owner, table.around)
+        table.tree.add_former(former)
+        table.add()
+        with pytest.raises(ValueError, match="in the process table already"):
+            table.add()
+        await table.tree.remove(former, Cause.FINISHED, "test")
+        assert len(table.tree.children) == 1
+
+    run(scenario)
+
+
 def test_a_kind_that_begins_to_stop_is_not_started_again(run):
     """From this moment on, whatever happens: the door's descriptor is about to be another file's."""
 
