@@ -116,6 +116,8 @@ class Scene:
         if not living:
             return
         life = living[int(fault.choice * len(living))]
+        if fault.blow is Blow.TERM and life.took(Blow.TERM):
+            return  # asked twice a process ends at once, which is an order and no fault
         if self.watch.hit(life, fault.blow):
             self._say(fault, life.id, life.pid)
             self._left(life)

@@ -50,6 +50,7 @@ from supervisor.sampler import Sampler
 from supervisor.scheduler import machine_zone
 from supervisor.signals import hold_signals, signals_followed
 from supervisor.spec import ChildSpec
+from supervisor.standing_threads import standing_threads
 from supervisor.state_folder import StateFolder
 from supervisor.store.audit import AuditEntry
 from supervisor.store.engine import database_url, sqlite_url
@@ -86,6 +87,8 @@ AUDITED = frozenset(
 """Operations that change something, beside those that put themselves on record."""
 STARTS = os.cpu_count() or 1
 """Processes that start at once, and validating ones at once: imports are all CPU."""
+THREADS = STARTS + 4
+"""For what blocks, which is short; as many as asyncio would start, at most."""
 
 
 def run(configuration: Configuration) -> int:
@@ -105,6 +108,7 @@ def run(configuration: Configuration) -> int:
 
 async def _supervise(configuration: Configuration) -> End:
     folder = StateFolder(configuration.state_dir)
+    asyncio.get_running_loop().set_default_executor(standing_threads(THREADS))
     async with AsyncExitStack() as stack:
         make_state_folder(folder)
         lock = FolderLock(folder.lock_file)

@@ -162,22 +162,23 @@ class Plugin:
             )
         return manifest
 
-    async def scale(self, count: int, actor: str) -> None:
-        """Have ``count`` instances, also after a restart of xcore; returns when they are ready or have failed.
-
-        A plugin that is idle is woken.
+    async def want(self, count: int) -> None:
+        """Write down that there shall be ``count`` instances, also after a restart of xcore; ``scale`` makes it so.
 
         Raises:
             ConflictError: it must not have so many.
             StoreError: the wish cannot be written down, and is not followed.
         """
+        wanted = None if self.check_count(count).instances == count else count
+        await self._services.repository.scale(self.name, wanted)
+        self._count = wanted
+
+    async def scale(self, actor: str) -> None:
+        """Have as many instances as are wanted; returns when they are ready or have failed. If idle, it is woken."""
         async with self._lock:
-            wanted = None if self.check_count(count).instances == count else count
-            await self._services.repository.scale(self.name, wanted)
-            self._count = wanted
             self._idle.wake()
             if self.instances:
-                await self.workers.scale(count, actor)
+                await self.workers.scale(self.wanted, actor)
 
     def wake(self) -> None:
         """A request waits for it."""

@@ -191,8 +191,8 @@ class Plugins:
         if not 1 <= instances <= MOST_INSTANCES:
             raise InvalidValueError("instances", f"must be from 1 to {MOST_INSTANCES}, not {instances}")
         plugin = self._changeable(name, "scale")
-        plugin.check_count(instances)
-        return await self._change(plugin, plugin.scale(instances, actor), "scaling", wait)
+        await plugin.want(instances)
+        return await self._change(plugin, plugin.scale(actor), "scaling", wait)
 
     def _changeable(self, name: str, verb: str) -> Plugin:
         plugin = self.named(name)

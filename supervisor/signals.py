@@ -12,7 +12,7 @@ Told = Callable[[str], None]
 """Given the signal's name; called in the event loop."""
 
 
-FOLLOWED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+FOLLOWED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 
 def hold_signals() -> None:

@@ -1,6 +1,6 @@
 """Who may do what: every route of the admin interface depends on exactly one of ``Reader`` and ``Owner``."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -28,10 +28,11 @@ class Operator:
         return await self._backend.call(operation, arguments, actor=self.actor, timeout=timeout)
 
 
-def _require(roles: frozenset[str]) -> Callable[..., Operator]:
+def _require(roles: frozenset[str]) -> Callable[..., Awaitable[Operator]]:
     needed = " or ".join(sorted(roles))
 
-    def operator(
+    # FastAPI runs what is not async in a thread, and there may be none to be had.
+    async def operator(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
     ) -> Operator:
         backend: Backend = request.app.state.backend

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
@@ -243,6 +244,65 @@ def test_a_supervisor_that_comes_too_late_waits_for_the_guard(short):
     assert not is_alive(first)
     short.wait_for_task("deaf", "running")
     assert guard_log(short).endswith("Everything is ended\n")
+
+
+JOBS = "[{'func': often, 'name': 'often', 'interval': 'interval', 'hours': 9}]"
+HAS_A_JOB = """
+def often():
+    pass
+
+def service_main(service):
+    while service.running:
+        service.wait(60)
+"""
+
+
+def test_what_was_acknowledged_is_there_and_wanted_after_a_kill(short):
+    """Rows 22 and 23: killed the moment it has answered; the supervisor that comes too late wants the same."""
+    short.add_app("bench", "workbench")
+    short.add_task("worked", HAS_A_JOB, con=JOBS)
+    short.up()
+    short.wait_for_task("worked", "running")
+    owner = short.admin
+    made = owner.post("/admin/tokens", json={"name": "kept", "role": "admin"}).raise_for_status().json()
+    owner.post("/admin/jobs/worked.often/pause").raise_for_status()
+    owner.post("/tasks/stop", params={"name": "worked"}).raise_for_status()
+    owner.post("/admin/plugins/bench/scale", params={"instances": 3}).raise_for_status()
+    wait_until_nothing_is_left(short, kill_supervisor(short))
+    with closing(sqlite3.connect(short.state / "manager.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    short.gateway_file.unlink(missing_ok=True)
+
+    short.up()
+
+    with short.client(made["token"]) as client:
+        assert client.get("/admin/plugins").status_code == 200
+    assert short.job("worked.often")["state"] == "paused"
+    assert (short.task("worked")["state"], short.task("worked")["enabled"]) == ("disabled", False)
+    short.wait_until(lambda: len(short.plugin("bench")["instances"]) == 3, "there are three")
+    short.wait_for_state("bench", "running")
+
+
+def test_sockets_that_the_dead_have_left_are_removed(short):
+    """Row 23: with its guard dead, too, nobody has tidied up; what lies in run/ belongs to what runs."""
+    short.add_app("bench", "workbench")
+    short.up()
+    guard = guard_of(short)
+    short.process.send_signal(signal.SIGSTOP)
+    os.kill(guard, signal.SIGKILL)
+    for pid in short.processes():
+        os.kill(pid, signal.SIGKILL)
+    kill_supervisor(short)
+    short.wait_until(lambda: not short.processes(), "all are dead")
+    stale = {path for path in (short.state / "run").iterdir() if path.is_socket() or path.is_fifo()}
+    assert len(stale) > 4
+    short.gateway_file.unlink(missing_ok=True)
+
+    short.up()
+
+    known = {short.state / "run" / name for name in ("control.sock", "command.sock")}
+    assert not {path for path in stale - known if path.exists()}
+    assert short.http.get("/bench/pid").status_code == 200
 
 
 def test_two_projects_side_by_side_do_not_touch_each_other(short, environments: Path):

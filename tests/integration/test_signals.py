@@ -3,6 +3,8 @@
 import os
 import signal
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -83,3 +85,26 @@ def test_a_reader_of_its_log_that_ends_takes_nothing_along(logging_to_file):
     project.wait_until(lambda: "Configuration reloaded (SIGHUP)" in project.log, "it has written something")
     assert_serves(project, worker)
     project.stop()
+
+
+def test_signals_during_an_upgrade_wait_for_the_version_that_comes(project):
+    """Row 27: between the old program's end and the new one's handlers, SIGHUP would end what all depends on."""
+    project.add_app("bench", "workbench")
+    project.up()
+    worker, supervisor, done = project.pid("bench"), project.process.pid, threading.Event()
+
+    def signal_on_and_on() -> None:
+        while not done.wait(0.02):
+            os.kill(supervisor, signal.SIGHUP)
+            os.kill(supervisor, signal.SIGUSR1)
+
+    with ThreadPoolExecutor(1) as pool:
+        signalling = pool.submit(signal_on_and_on)
+        try:
+            upgraded = project.xcore("upgrade")
+        finally:
+            done.set()
+        signalling.result()
+    assert upgraded.returncode == 0, f"{upgraded.stderr}\n{project.log}"
+    project.wait_until(lambda: project.pid("bench") == worker, "the worker is taken over")
+    assert_serves(project, worker)

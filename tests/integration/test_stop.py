@@ -27,12 +27,12 @@ def is_refused(url: str) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_request_in_flight_ends_while_new_connections_are_refused(project, number):
-    """A signal drains: what was begun is finished, nothing is begun any more, the exit code is 0."""
+    """Row 26: what was begun is finished, nothing is begun any more, the exit code is 0."""
     project.add_app("bench", "workbench")
     project.up()
     url, marker = project.url, project.data("bench") / "slow"
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(httpx.get, f"{url}/bench/slow", params={"seconds": "3"}, timeout=DEADLINE)
+        answer = pool.submit(httpx.get, f"{url}/bench/slow", params={"seconds": "5"}, timeout=DEADLINE)
         project.wait_until(marker.exists, "the request is under way")
         project.process.send_signal(number)
         project.wait_until(lambda: is_refused(url), "new connections are refused", within=2)

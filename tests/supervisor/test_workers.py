@@ -495,14 +495,15 @@ def test_a_number_that_must_not_be_is_a_conflict(run, wait):
     run(scenario)
 
 
-def test_a_number_that_cannot_be_written_down_is_not_followed(run):
-    """Otherwise the next start of xcore would undo it unasked."""
+@pytest.mark.parametrize("wait", [0.0, DEADLINE])
+def test_a_number_that_cannot_be_written_down_is_not_followed(run, wait):
+    """Otherwise the next start of xcore would undo it unasked. Nor is it acknowledged, even to who does not wait."""
 
     async def scenario(at):
         hello = await serving(at)
         at.repository.error = StoreUnavailableError("locked")
         with pytest.raises(StoreUnavailableError):
-            await at.plugins.scale("hello", 3, "operator", wait=DEADLINE)
+            await at.plugins.scale("hello", 3, "operator", wait)
         await settle()
         assert_consistent(at, hello, 1)
 

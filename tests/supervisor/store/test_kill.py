@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 CHILD = Path(__file__).parents[2] / "children" / "store_writer.py"
-MOMENTS = 30
-OPENING_MOMENTS = 10
+MOMENTS = 200
+OPENING_MOMENTS = 40
 """So many of them fall while the database is made or opened, the others while it is written to."""
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
@@ -48,8 +48,9 @@ def wait_for_promise(acknowledged, pid):
         time.sleep(0.002)
 
 
+@pytest.mark.timeout(300)
 def test_killed_while_writing_nothing_acknowledged_is_lost(writers, tmp_path):
-    """Moments from before the file exists to long after; one file takes all the kills, as in a crash loop."""
+    """Row 40: moments from before the file exists to long after; one file takes all the kills, as in a crash loop."""
     path = tmp_path / "state" / "manager.db"
     acknowledged = Path(f"{path}.acknowledged")
     draw = random.Random(42)
@@ -59,7 +60,8 @@ def test_killed_while_writing_nothing_acknowledged_is_lost(writers, tmp_path):
         pid = int(writers.stdout.readline())
         if moment >= OPENING_MOMENTS:
             wait_for_promise(acknowledged, pid)
-        time.sleep(draw.uniform(0, 0.05))  # draws the moment; nothing is waited for
+        longest = 0.05 if path.exists() else 0.5  # until it is made, which takes longer
+        time.sleep(draw.uniform(0, longest))  # draws the moment; nothing is waited for
         os.kill(pid, signal.SIGKILL)
         assert writers.stdout.readline() == f"{signal.SIGKILL}\n", "the writer ended by itself"
         if path.exists():
