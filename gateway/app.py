@@ -63,6 +63,7 @@ class Gateway:
         self._listening = asyncio.Event()
         self._ready = False
         self._draining = False
+        self._replaced = False
         self._exit_code = ExitCode.OK
         self._handover: asyncio.Task[None] | None = None
         self._upstreams: Upstreams
@@ -163,6 +164,7 @@ class Gateway:
         else:
             logger.info("Stopping: requests in flight have %g s", drain)
         self._draining = True
+        self._replaced = replaced
         if self._handover is not None:
             self._handover.cancel()
         self._server.drain(drain, linger=min(LINGER, drain / 2) if replaced else 0.0)
@@ -210,7 +212,8 @@ class Gateway:
 
     def _seen_health(self) -> protocol.Health:
         """The supervisor's view of the plugins, and our own of this gateway and of the supervisor."""
-        if self._draining or not self._upstreams.routed.is_set():
+        is_ending = self._draining and not self._replaced  # else others serve, and its last answers are theirs
+        if is_ending or not self._upstreams.routed.is_set():
             return replace(self._health, status=DOWN)
         if not self._channel.connected and self._health.status != DOWN:
             return replace(self._health, status=DEGRADED)

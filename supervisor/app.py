@@ -210,6 +210,10 @@ class Supervisor:
         stack.callback(self._reconfiguration.close)
         stack.enter_context(signals_followed(stop=self._order.stop, reload=self._reconfiguration.reload_soon))
         stack.push_async_callback(self._close_store)
+        # Whatever runs waits for somebody to listen, and ends where that takes too long; else there is no hurry.
+        is_awaited = bool(self._takeover.survivors)
+        if not is_awaited:
+            await self._open_store()
         logs = LogFiles(self._folder.logs)
         strays = Strays(self._folder.mark, lambda: self._tree.living | self._takeover.spared())
         stack.push_async_callback(strays.close)
@@ -218,8 +222,8 @@ class Supervisor:
         )
         self._guarding.start(guard_spec(self._configuration, self._folder), self._tree, self._around)
         stack.push_async_callback(self._guarding.stop)
-        # Not before: whatever runs waits for somebody to listen, and ends where that takes too long.
-        await self._open_store()
+        if is_awaited:
+            await self._open_store()
         self._takeover.begin(self._around, self._tree, self._recorder.put)
         if self._takeover.predecessor_died:
             strays.look_soon()

@@ -41,8 +41,10 @@ def signals_followed(*, stop: Told, reload: Told) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FOLLOWED)  # see hold_signals
         yield
     finally:
-        for number in told:
-            loop.remove_signal_handler(number)
+        # Held, they keep their handlers until the loop is closed: threads that still run do not hold them.
+        if signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+            for number in told:
+                loop.remove_signal_handler(number)
 
 
 def _pass_over(name: str) -> None:

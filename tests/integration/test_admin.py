@@ -186,7 +186,8 @@ def test_resources_are_real(system):
         return views if all(map(_agrees, views)) else None
 
     views = system.wait_until(agreeing, "the figures are those of the kernel")
-    assert {view["id"] for view in views} == {"supervisor", "gateway.1", "bench.template", "bench.1", "bench.2"}
+    ids = {view["id"] for view in views}
+    assert ids == {"supervisor", "guard", "gateway.1", "bench.template", "bench.1", "bench.2"}
 
 
 def _agrees(view) -> bool:

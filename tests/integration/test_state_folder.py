@@ -50,7 +50,7 @@ def test_a_supervisor_that_was_killed_leaves_a_folder_that_the_next_one_takes(pr
     project.up()
     token = (project.state / "admin.token").read_text()
     project.kill()
-    assert not list((project.state / "run").iterdir())
+    assert {path.suffix for path in (project.state / "run").iterdir()} <= {".process"}
 
     project.up()
 

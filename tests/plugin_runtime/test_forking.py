@@ -159,10 +159,10 @@ def test_a_library_that_ignores_the_deaths_of_children_does_not_keep_the_templat
 def test_many_forks_leave_no_descriptor_and_no_process_in_the_template(streams, tmp_path):
     """A template lives for weeks and forks for every run of a job."""
     before = {entry.name for entry in Path("/proc/self/fd").iterdir()}
+    children = psutil.Process().children()
     for _ in range(25):
         answer = forked(order(streams))
         os.waitpid(answer.pid, 0)
         assert isinstance(forked(order(streams, tmp_path / "gone")), NotForked)
     assert {entry.name for entry in Path("/proc/self/fd").iterdir()} == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert psutil.Process().children() == children

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plugin_runtime.protocol import Description, ExitCode, Failed, Hello, Ready, Schema
+from plugin_runtime.protocol import Description, ExitCode, Failed, Hello, MakeSchema, Ready, Schema
 from plugin_runtime.task_protocol import ListThreads, RunFinished, RunJob, TaskDescription, Threads
 from plugin_runtime.template_protocol import Imported
 from tests import machine
@@ -107,6 +107,9 @@ def served(tmp_path, environment, settings, *paths):
         ready = supervisor.wait_for(Ready)
         assert supervisor.of(Hello)[0].python.startswith(environment.version)
         answers = [link_get(settings, path) for path in paths]
+        if ready.has_schema:
+            supervisor.send(MakeSchema())
+            supervisor.wait_for(Schema)
         supervisor.stop_guest()
         code, _, errors = outcome(process)
     assert code == ExitCode.OK, errors
