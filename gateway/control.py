@@ -72,8 +72,12 @@ class Connection:
         self.settings: Mapping[str, Any] = {}
 
     def send(self, message: Any, request_id: int = 0) -> None:
+        """Raise ConnectionResetError where it is closed already, and whoever reads from it has not been told yet."""
         # Never drained: our messages are few and small, and a supervisor that stopped reading is replaced.
-        self._writer.write(wire.encode(message, request_id))
+        try:
+            self._writer.write(wire.encode(message, request_id))
+        except RuntimeError as error:  # uvloop's word for it
+            raise ConnectionResetError("the supervisor went away meanwhile") from error
 
     async def shake_hands(self, hello: protocol.Hello) -> None:
         """Introduce ourselves.
@@ -192,7 +196,10 @@ class ControlChannel:
         """Send a message that wants no answer; False where there is nobody to send it to."""
         if self._connection is None:
             return False
-        self._connection.send(message)
+        try:
+            self._connection.send(message)
+        except ConnectionResetError:
+            return False
         return True
 
     async def call(

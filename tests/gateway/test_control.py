@@ -5,6 +5,7 @@ import contextlib
 import os
 
 import pytest
+import uvloop
 
 from gateway.control import ControlAddress, ControlChannel, Load
 from gateway.errors import HandshakeRefusedError, OperationFailedError, SupervisorAwayError
@@ -176,6 +177,24 @@ def test_calls_fail_at_once_when_the_supervisor_dies_and_while_it_is_away(tmp_pa
 
 
 @pytest.mark.slow
+def test_a_call_in_the_moment_of_the_supervisor_s_death_is_no_failure_of_the_gateway(tmp_path):
+    """The connection is closed, and whoever reads from it has not been told yet: uvloop raises at once, asyncio not."""
+
+    async def main():
+        async with joined(tmp_path / "control.sock") as (_, owner, _):
+            connection = owner.channel._connection
+            connection.close()
+            await asyncio.sleep(0)
+            owner.channel._connection = connection
+            with pytest.raises(SupervisorAwayError, match="went away"):
+                await owner.channel.call("plugins.list", actor="token:ci", timeout=5.0)
+            owner.channel._connection = connection
+            assert not owner.channel.send(RoutingAck(1))
+            owner.channel._connection = None
+
+    uvloop.run(main())
+
+
 def test_a_supervisor_that_comes_back_is_joined_again(tmp_path):
     """Its successor adopts us; what we owe it is said anew by our owner."""
 
