@@ -20,7 +20,7 @@ from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
 from supervisor import child_events as events
 from supervisor.arrival import Arrival, Arrived
-from supervisor.child_record import ChildRecord, Policy
+from supervisor.child_record import SERVING, ChildRecord, Policy
 from supervisor.child_timer import ChildTimer
 from supervisor.control import Connection, Expected
 from supervisor.exits import explain
@@ -42,8 +42,6 @@ LAST_WORDS = 0.5
 """Seconds that a dead child's control channel may take to close; a descendant that escaped may hold it open."""
 
 _DOWN = {State.EXITED, State.FAILED}
-_WATCHED = {State.RUNNING, State.STALLED}
-"""Before, start_timeout is the limit, and after, stop_timeout."""
 
 
 class ChildOwner(Protocol):
@@ -159,7 +157,7 @@ class Child:
     def check_liveness(self, now: float) -> None:
         """Compare the last sign of life with the policy; called about once a second."""
         incarnation, policy = self.incarnation, self.spec.liveness
-        if incarnation is None or not incarnation.is_alive or policy is None or self.state not in _WATCHED:
+        if incarnation is None or not incarnation.is_alive or policy is None or self.state not in SERVING:
             return
         match incarnation.judge(policy, now):
             case Verdict.HUNG:
@@ -180,7 +178,7 @@ class Child:
         )
         if event is None:
             return
-        if event.graceful and self.state in _WATCHED and self._tell(self._owner.used_up, event.cause):
+        if event.graceful and self.state in SERVING and self._tell(self._owner.used_up, event.cause):
             return
         self.post(event)
 

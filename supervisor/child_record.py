@@ -7,6 +7,9 @@ from supervisor.child_events import TimerEvent
 from supervisor.restart import Budget
 from supervisor.spec import RestartPolicy, Timeouts
 
+SERVING = frozenset({State.RUNNING, State.STALLED})
+"""Ready, and not on its way out. One that is stalled gets requests where no other can take them."""
+
 
 @dataclass(frozen=True)
 class Policy:

@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from plugin_runtime.protocol import Cause, State
+from plugin_runtime.protocol import Cause
 from supervisor.changes import Changes
 from supervisor.child import Child, is_replaced
 from supervisor.child_events import RestartRequested, StartRequested
+from supervisor.child_record import SERVING
 from supervisor.config.configuration import Configuration
 from supervisor.errors import ReplacementError
 from supervisor.gateways import Gateways
@@ -22,8 +23,6 @@ from supervisor.surroundings import Surroundings
 from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)
-
-READY = frozenset({State.RUNNING, State.STALLED})
 
 
 class GatewayProcesses:
@@ -113,7 +112,7 @@ class GatewayProcesses:
             for child in children:
                 if self._sealed:
                     raise ReplacementError(child.spec.id, "xcore is stopping")
-                if child.state in READY:
+                if child.state in SERVING:
                     await self._put_beside(child, cause, actor)
                     leaving.append(asyncio.create_task(self._tree.remove(child, cause, actor)))
                 else:
@@ -129,8 +128,8 @@ class GatewayProcesses:
         successor = Child(self._make_spec(number + 1), self._gateways, self._around, child.record.restarts + 1)
         self._tree.add(successor, beside=child)
         successor.post(StartRequested(actor))
-        await self._changes.until(lambda: successor.state in READY or is_replaced(successor, None))
-        if successor.state not in READY:
+        await self._changes.until(lambda: successor.state in SERVING or is_replaced(successor, None))
+        if successor.state not in SERVING:
             why = successor.record.failure.message if successor.record.failure else "its successor did not become ready"
             await self._tree.remove(successor, cause, actor)
             raise ReplacementError(child.spec.id, why)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from plugin_runtime.protocol import Health, PluginHealth, PluginState, State
+from supervisor.child_record import SERVING
 
-_READY = {State.RUNNING, State.STALLED}
 _SERVING_ORDER = (State.STARTING, State.PENDING, State.BACKOFF, State.STOPPING, State.DRAINING, State.FAILED)
 """Without a ready instance, the plugin shows the state that promises most."""
 
@@ -13,7 +13,7 @@ _TROUBLED = {PluginState.DEGRADED, PluginState.BACKOFF, PluginState.FAILED, Plug
 
 def state_of_instances(states: Sequence[State], wanted: int) -> PluginState:
     """The state of a plugin that is allowed to run, from those of its instances."""
-    ready = sum(state in _READY for state in states)
+    ready = sum(state in SERVING for state in states)
     if ready and ready < wanted:
         return PluginState.DEGRADED
     if ready:

@@ -7,6 +7,7 @@ from typing import Protocol
 from plugin_runtime.protocol import Failed, Phase, PluginState, Route, State, Upstream
 from plugin_runtime.views import ExitView, InstanceView, PluginError, PluginView, TrafficView
 from supervisor.child import Child
+from supervisor.child_record import SERVING
 from supervisor.exits import explain
 from supervisor.preparation import Prepared
 from supervisor.sampler import Sample
@@ -72,7 +73,7 @@ def route_of(
         upstreams=[
             Upstream(child.spec.id, link.incarnation, link.path, link.secret, stalled=child.state is State.STALLED)
             for child, link in workers
-            if child.state in {State.RUNNING, State.STALLED}
+            if child.state in SERVING
         ],
         expected=expected,
         state=state.value,

@@ -1,13 +1,13 @@
 """The adapters that every child works with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from supervisor.clock import Clock
 from supervisor.control import ControlServer
 from supervisor.origin import Origin
-from supervisor.process_records import ProcessRecords
+from supervisor.process_records import ProcessRecord, ProcessRecords
 from supervisor.reaper import Reaper
 from supervisor.state_folder import StateFolder
 from supervisor.survivors import Survivors
@@ -33,3 +33,7 @@ class Surroundings:
     """Where processes come from."""
     records: ProcessRecords
     survivors: Survivors
+
+    def only(self, record: ProcessRecord) -> "Surroundings":
+        """The same for a child that takes over this process, whatever its own spec is."""
+        return replace(self, survivors=Survivors([record], suits=lambda _record, _spec: True))

@@ -12,7 +12,6 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from errno import ESRCH
 from pathlib import Path
 from typing import Any
@@ -139,7 +138,7 @@ class Takeover:
         self._recorded(view)
 
     def _adopt(self, record: ProcessRecord) -> Child:
-        child = Child(spec_of(record), self, only(record, self._around))
+        child = Child(spec_of(record), self, self._around.only(record))
         self._unwanted[child] = record
         self._tree.add_former(child)
         child.post(StartRequested("supervisor"))
@@ -202,11 +201,6 @@ def _door_of(gateway: ProcessRecord, configuration: Configuration) -> socket.soc
         return door
     door.close()
     return None
-
-
-def only(record: ProcessRecord, around: Surroundings) -> Surroundings:
-    """Surroundings in which a child takes over this process, whatever its own spec is."""
-    return replace(around, survivors=Survivors([record], suits=lambda _record, _spec: True))
 
 
 def kill(record: ProcessRecord) -> None:

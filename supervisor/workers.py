@@ -29,6 +29,7 @@ from plugin_runtime.wire import Envelope, from_wire, to_wire
 from supervisor.changes import Changes
 from supervisor.child import Child, is_replaced
 from supervisor.child_events import RestartRequested, StartRequested
+from supervisor.child_record import SERVING
 from supervisor.config.policies import liveness_policy, restart_policy
 from supervisor.errors import ReplacementError
 from supervisor.plugin_schema import PluginDocument
@@ -47,8 +48,6 @@ RECYCLE_PAUSE = 30.0
 
 SUPERVISOR = "supervisor"
 """Actor of what is done unasked."""
-
-READY = frozenset({State.RUNNING, State.STALLED})
 
 
 class Workers:
@@ -86,7 +85,7 @@ class Workers:
 
     @property
     def ready(self) -> int:
-        return sum(child.state in READY for child in self.children)
+        return sum(child.state in SERVING for child in self.children)
 
     @property
     def is_expected(self) -> bool:
@@ -187,7 +186,7 @@ class Workers:
         await self._changes.until(lambda: not self._leaving)  # one more of the same name would be one too many
         if child not in self.children:
             return
-        if self._known.build.manifest.exclusive or child.state not in READY:
+        if self._known.build.manifest.exclusive or child.state not in SERVING:
             former = child.incarnation
             child.post(RestartRequested(cause, actor))
             await self._changes.until(lambda: is_replaced(child, former))
@@ -198,7 +197,7 @@ class Workers:
         self._successor = None
         if child not in self.children:  # retired meanwhile, and the successor with it
             return
-        if successor.state not in READY:
+        if successor.state not in SERVING:
             await self._remove(successor, cause, actor)
             raise ReplacementError(f"a worker of plugin {self._plugin!r}", self._why_not())
         # Both at once, so that one routing table has the new one in and the old one out.
@@ -299,7 +298,7 @@ class Workers:
                     await self._replace(child, cause, SUPERVISOR)
         except ReplacementError as error:
             self._recycle_from = self._services.around.clock.monotonic() + RECYCLE_PAUSE
-            if child.state in READY:  # otherwise all of them are being stopped
+            if child.state in SERVING:  # otherwise all of them are being stopped
                 logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator; it is tried again
         finally:
             self._recycling.discard(child)
@@ -341,7 +340,7 @@ def _death_of(link: Link, record: ExitView) -> UpstreamDied:
 
 def _is_settled(child: Child) -> bool:
     """Whether it is ready, or it is certain that it will not be for now."""
-    return child.state in READY or is_replaced(child, None)
+    return child.state in SERVING or is_replaced(child, None)
 
 
 def _is_coming(child: Child) -> bool:

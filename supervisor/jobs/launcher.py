@@ -16,7 +16,6 @@ from supervisor.jobs.run import Run, RunServices
 from supervisor.jobs.shared_run import SharedRun
 from supervisor.schedule.job_spec import JobSpec
 from supervisor.surroundings import Surroundings
-from supervisor.takeover import only
 from supervisor.tree import Tree
 
 
@@ -65,7 +64,7 @@ class Launcher:
         process = host.run_process(request.job, request.id)
         # Of the version that it was begun with, whatever is declared by now.
         spec = replace(process.spec, generation=former.process.generation, command=former.process.command)
-        services = replace(self._services, around=only(former.process, self._services.around))
+        services = replace(self._services, around=self._services.around.only(former.process))
         return Run(request, RunProcess(spec, former.process.settings), services, log, listener, former)
 
     def _retire(self, child: Child) -> None:

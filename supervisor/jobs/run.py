@@ -30,8 +30,6 @@ from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)
 
-_LEAST = 0.001
-"""Seconds; 0 would let it run for as long as it takes."""
 _BEFORE_READY = {State.PENDING, State.STARTING}
 
 
@@ -85,15 +83,13 @@ class Run:
         return replace(active_view(self._request, self._watch.started, self._child.pid), log_tail=tail)
 
     def begin(self) -> None:
-        timeout = self._request.job.timeout
         if self._former is None:
             self._watch.start()
         else:
             self._watch.resume(self._former.started, self._former.age)
-            timeout = timeout and max(_LEAST, timeout - self._former.age)
         self._services.tree.add(self._child)
-        if timeout:
-            self._arm(timeout)
+        if left := self._watch.left(self._request.job.timeout):
+            self._arm(left)
         self._child.post(StartRequested(self._request.actor))
 
     def stop(self, cause: Cause, actor: str) -> None:

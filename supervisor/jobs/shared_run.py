@@ -2,11 +2,12 @@
 
 import asyncio
 
-from plugin_runtime.protocol import Cause, State
+from plugin_runtime.protocol import Cause
 from plugin_runtime.task_protocol import Outcome, RunFinished, RunJob
 from plugin_runtime.task_views import RunView
 from plugin_runtime.views import ExitView
 from supervisor.child import Child
+from supervisor.child_record import SERVING
 from supervisor.clock import Clock
 from supervisor.errors import ConflictError
 from supervisor.jobs.former_runs import FormerRun
@@ -17,11 +18,6 @@ from supervisor.jobs.view import active_view, ended_view
 
 LAST_WORD = 5.0
 """Seconds after its timeout in which the service has to report it; without a word the run is over for us, too."""
-
-_LEAST = 0.001
-"""Seconds; 0 would let it run for as long as it takes."""
-
-_TAKES_RUNS = {State.RUNNING, State.STALLED}
 
 
 class SharedRun:
@@ -77,8 +73,7 @@ class SharedRun:
     @property
     def _left(self) -> float:
         """Seconds of its timeout; 0 where it has none."""
-        timeout = self._request.job.timeout
-        return max(_LEAST, timeout - (self._watch.elapsed or 0.0)) if timeout else 0.0
+        return self._watch.left(self._request.job.timeout)
 
     def _order(self, left: float) -> None:
         """Have the service begin with it, unless it has done so before."""
@@ -114,6 +109,6 @@ def _known(service: Child | None) -> Child:
 def _fit(service: Child | None) -> Child:
     if service is None:
         raise ConflictError("there is no service that it could run in")
-    if service.state not in _TAKES_RUNS or service.incarnation is None or service.incarnation.connection is None:
+    if service.state not in SERVING or service.incarnation is None or service.incarnation.connection is None:
         raise ConflictError(f"the service that it would run in is {service.state.value}")
     return service

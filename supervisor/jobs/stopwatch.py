@@ -2,6 +2,9 @@
 
 from supervisor.clock import Clock
 
+_LEAST = 0.001
+"""Seconds; 0 would let a run go on for as long as it takes."""
+
 
 class Stopwatch:
     """Started once. The wall clock may be set meanwhile: a duration is never the difference of two of its moments."""
@@ -20,6 +23,10 @@ class Stopwatch:
         """As if it had been started ``age`` seconds ago, when the wall clock said ``started``."""
         self.started = started
         self._since = self._clock.monotonic() - age
+
+    def left(self, timeout: float) -> float:
+        """Seconds of ``timeout`` that are left, a moment at least; 0, which stands for any time, stays 0."""
+        return max(_LEAST, timeout - (self.elapsed or 0.0)) if timeout else 0.0
 
     @property
     def now(self) -> float:
