@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from plugin_runtime.protocol import Cause
 from supervisor.changes import Changes
-from supervisor.child import Child, is_replaced
-from supervisor.child_events import RestartRequested, StartRequested
+from supervisor.child import Child
+from supervisor.child_events import StartRequested
 from supervisor.child_record import SERVING
 from supervisor.config.configuration import Configuration
 from supervisor.errors import ReplacementError
 from supervisor.gateways import Gateways
+from supervisor.replacement import Replacement
 from supervisor.spec import ChildSpec
 from supervisor.surroundings import Surroundings
 from supervisor.tree import Tree
@@ -43,7 +44,7 @@ class GatewayProcesses:
         self._make_spec = make_spec
         self._tree = tree
         self._around = around
-        self._changes = changes
+        self._replacement = Replacement(tree, changes, tree.remove)
         self._wanted = 0
         self._sealed = False
         self._changing = asyncio.Lock()
@@ -126,18 +127,12 @@ class GatewayProcesses:
     async def _put_beside(self, child: Child, cause: Cause, actor: str) -> None:
         number = self.children.index(child)
         successor = Child(self._make_spec(number + 1), self._gateways, self._around, child.record.restarts + 1)
-        self._tree.add(successor, beside=child)
-        successor.post(StartRequested(actor))
-        await self._changes.until(lambda: successor.state in SERVING or is_replaced(successor, None))
-        if successor.state not in SERVING:
-            why = successor.record.failure.message if successor.record.failure else "its successor did not become ready"
-            await self._tree.remove(successor, cause, actor)
-            raise ReplacementError(child.spec.id, why)
+        if not await self._replacement.overlap({successor: child}, cause, actor):
+            failure = successor.record.failure
+            raise ReplacementError(child.spec.id, failure.message if failure else "its successor did not become ready")
         self.children[number] = successor
 
     async def _restart(self, child: Child, cause: Cause, actor: str) -> None:
         """It serves nobody, so that there is nothing to overlap."""
-        former = child.incarnation
         child.respecify(self._make_spec(self.children.index(child) + 1))
-        child.post(RestartRequested(cause, actor))
-        await self._changes.until(lambda: is_replaced(child, former))
+        await self._replacement.in_place(child, cause, actor)

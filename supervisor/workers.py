@@ -27,8 +27,8 @@ from plugin_runtime.protocol import (
 from plugin_runtime.views import ExitView, PluginError
 from plugin_runtime.wire import Envelope, from_wire, to_wire
 from supervisor.changes import Changes
-from supervisor.child import Child, is_replaced
-from supervisor.child_events import RestartRequested, StartRequested
+from supervisor.child import Child
+from supervisor.child_events import StartRequested
 from supervisor.child_record import SERVING
 from supervisor.config.policies import liveness_policy, restart_policy
 from supervisor.errors import ReplacementError
@@ -37,6 +37,7 @@ from supervisor.plugin_services import PluginServices
 from supervisor.plugin_template import PluginTemplate
 from supervisor.plugin_view import Link, error_of_exit, error_of_failure
 from supervisor.preparation import Prepared
+from supervisor.replacement import Replacement, is_settled
 from supervisor.worker_spec import worker_settings, worker_spec
 
 logger = logging.getLogger(__name__)
@@ -72,8 +73,7 @@ class Workers:
         self._states: dict[Child, State] = {}
         self._changes = Changes()
         self._replacing = asyncio.Lock()
-        self._successor: Child | None = None
-        """Of the one that is being replaced."""
+        self._replacement = Replacement(services.tree, self._changes, self._remove)
         self._leaving: set[Child] = set()
         """No longer among the children, and not yet gone."""
         self._recycle_from = 0.0
@@ -122,13 +122,11 @@ class Workers:
 
     async def settled(self) -> None:
         """Wait until each is ready or has failed."""
-        await self._changes.until(lambda: all(_is_settled(child) for child in self.children))
+        await self._changes.until(lambda: all(is_settled(child) for child in self.children))
 
     async def retire(self, cause: Cause, actor: str) -> None:
         """Stop and forget all of them, whoever was about to take the place of one, and wait for those that leave."""
-        retired, self.children = [*self.children, *self._leaving], []
-        if self._successor is not None:
-            retired.append(self._successor)
+        retired, self.children = {*self.children, *self._leaving, *self._replacement.successors}, []
         await asyncio.gather(*(self._remove(child, cause, actor) for child in retired))
         await self._template.retire(cause, actor)
 
@@ -164,7 +162,8 @@ class Workers:
             if child.settled.is_set() or self._known.build.manifest.exclusive:
                 child.post(StartRequested(SUPERVISOR))
             else:
-                self.children[number] = self._start_beside(child, child.record.restarts, SUPERVISOR)
+                successor = self.children[number] = self._make(number + 1, child.record.restarts)
+                self._replacement.begin(successor, child, SUPERVISOR)
                 self._leaving.add(child)
                 self._begin(self._remove(child, Cause.IDLE, SUPERVISOR), f"leave-{child.spec.id}")
 
@@ -187,29 +186,19 @@ class Workers:
         if child not in self.children:
             return
         if self._known.build.manifest.exclusive or child.state not in SERVING:
-            former = child.incarnation
-            child.post(RestartRequested(cause, actor))
-            await self._changes.until(lambda: is_replaced(child, former))
+            await self._replacement.in_place(child, cause, actor)
             return
         self.error = None
-        successor = self._successor = self._start_beside(child, child.record.restarts + 1, actor)
-        await self._changes.until(lambda: _is_settled(successor))
-        self._successor = None
+        successor = self._make(self.children.index(child) + 1, child.record.restarts + 1)
+        serves = await self._replacement.overlap({successor: child}, cause, actor)
         if child not in self.children:  # retired meanwhile, and the successor with it
             return
-        if successor.state not in SERVING:
-            await self._remove(successor, cause, actor)
+        if not serves:
             raise ReplacementError(f"a worker of plugin {self._plugin!r}", self._why_not())
         # Both at once, so that one routing table has the new one in and the old one out.
         self.children[self.children.index(child)] = successor
         self._tell()  # the old one, if it is dead already, has nothing more to say
         await self._remove(child, cause, actor)
-
-    def _start_beside(self, child: Child, restarts: int, actor: str) -> Child:
-        successor = self._make(self.children.index(child) + 1, restarts)
-        self._services.tree.add(successor, beside=child)
-        successor.post(StartRequested(actor))
-        return successor
 
     def _why_not(self) -> str:
         """What kept the last process from becoming ready: shown as the error, even if it had no words for it."""
@@ -336,11 +325,6 @@ def _death_of(link: Link, record: ExitView) -> UpstreamDied:
     """What gateways are told of it; nobody connects to it any more."""
     Path(link.path).unlink(missing_ok=True)
     return UpstreamDied(record.instance, link.incarnation, record.cause, record.cause not in NEVER_RESENT)
-
-
-def _is_settled(child: Child) -> bool:
-    """Whether it is ready, or it is certain that it will not be for now."""
-    return child.state in SERVING or is_replaced(child, None)
 
 
 def _is_coming(child: Child) -> bool:
