@@ -22,6 +22,7 @@ from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
 from supervisor.template import CannotForkError, Template
 from supervisor.trust import BirthOutcome, Trust
+from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Births:
         self._templates: dict[str, Template] = {}
         self._waiting: list[Birth] = []
         self._starting: dict[Birth, asyncio.TimerHandle] = {}
-        self._forks: set[asyncio.Task[None]] = set()
+        self._forks = Works()
         self._forked: set[Birth] = set()
         """Those whose process came from a template, as long as they start."""
         self._trust: defaultdict[tuple[str, str], Trust] = defaultdict(Trust)
@@ -154,9 +155,7 @@ class Births:
         if template is None or not template.is_ready or not self._trust_in(template).allows(birth.spec):
             self._execute(birth)
             return
-        task = asyncio.create_task(self._fork(birth, template), name=f"fork-{birth.spec.id}")
-        self._forks.add(task)
-        task.add_done_callback(self._fork_ended)
+        self._forks.begin(self._fork(birth, template), f"fork-{birth.spec.id}")
 
     def _execute(self, birth: Birth) -> None:
         try:
@@ -184,8 +183,3 @@ class Births:
         except Exception:  # a mistake of ours; without a process the child would wait for ever
             logger.exception("%s cannot fork %s; executing it instead", template.child, birth.spec.id)
         return None
-
-    def _fork_ended(self, task: "asyncio.Task[None]") -> None:
-        self._forks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            logger.error("%s failed inside xcore", task.get_name(), exc_info=error)

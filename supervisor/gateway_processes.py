@@ -22,6 +22,7 @@ from supervisor.replacement import Replacement
 from supervisor.spec import ChildSpec
 from supervisor.surroundings import Surroundings
 from supervisor.tree import Tree
+from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class GatewayProcesses:
         self._wanted = 0
         self._sealed = False
         self._changing = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._works = Works()
 
     def start(self, count: int) -> None:
         """Start ``count`` gateways."""
@@ -58,21 +59,18 @@ class GatewayProcesses:
     def seal(self) -> None:
         """Make no process more and give up what is under way; those that run are the tree's to stop."""
         self._sealed = True
-        for task in self._tasks:
-            task.cancel()
+        self._works.cancel()
 
     async def close(self) -> None:
         """Seal, and wait until nothing is under way."""
         self.seal()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._works.wait_done()
 
     def configured(self, before: Configuration, after: Configuration) -> Iterable[str]:
         """Follow the keys of section ``gateway``; no task is restarted for them."""
         if before.gateway != after.gateway and self.children and not self._sealed:
             self._wanted = after.gateway.processes
-            task = asyncio.create_task(self._follow(), name="follow-gateway-keys")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._works.begin(self._follow(), "follow-gateway-keys")
         return ()
 
     async def replace_all(self, cause: Cause, actor: str) -> None:

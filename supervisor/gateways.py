@@ -33,6 +33,7 @@ from supervisor.incarnation import Incarnation
 from supervisor.operations import encode_answer
 from supervisor.state_folder import StateFolder
 from supervisor.traffic import TrafficBook
+from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
@@ -93,13 +94,11 @@ class Gateways:
         """Where each hands the listening socket over."""
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         self._flush: asyncio.Handle | None = None
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls = Works()
 
     async def close(self) -> None:
         """Cancel the calls that are still under way."""
-        for task in list(self._calls):
-            task.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self._calls.close()
 
     # --- news ---
 
@@ -212,9 +211,7 @@ class Gateways:
 
     def _begin_call(self, child: Child, envelope: Envelope) -> None:
         work = self._answer(child, child.incarnation, envelope)
-        task = asyncio.create_task(work, name=f"call-{envelope.message.operation}")
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
+        self._calls.begin(work, f"call-{envelope.message.operation}")
 
     async def _answer(self, child: Child, asker: Incarnation | None, envelope: Envelope) -> None:
         answer = await self._perform(envelope.message)

@@ -19,7 +19,6 @@ from supervisor.errors import (
     PluginRefusedError,
     StoreError,
     UnknownNameError,
-    XcoreError,
 )
 from supervisor.log_files import LogFiles
 from supervisor.operations import Operation
@@ -27,6 +26,7 @@ from supervisor.plugin import Plugin
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_view import plugin_view
 from supervisor.store.exits import ExitLog
+from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _ON_THE_WAY = {PluginState.PENDING, PluginState.INSTALLING, PluginState.STARTING
 
 
 class Plugins:
-    """Owns every Plugin and the tasks that work on them."""
+    """Owns every Plugin and what is being done with them."""
 
     def __init__(self, directory: Path, services: PluginServices, logs: LogFiles, exits: ExitLog) -> None:
         self._directory = directory
@@ -48,7 +48,7 @@ class Plugins:
         self._logs = logs
         self._exits = exits
         self._plugins: dict[str, Plugin] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._works = Works()
         self._closing = False
         self._looking: asyncio.TimerHandle | None = None
         services.gateways.wanted = self._wake
@@ -79,7 +79,7 @@ class Plugins:
         for plugin in active:
             plugin.claim_former()
         for plugin in active:
-            self._spawn(self._bring_up(plugin), f"plugin-{plugin.name}")
+            self._works.begin(self._bring_up(plugin), f"plugin-{plugin.name}")
         if not self._plugins:
             logger.info("There are no plugins in %s yet", self._directory)
         self._look()
@@ -87,23 +87,21 @@ class Plugins:
 
     async def settled(self) -> None:
         """Wait until no plugin is on its way any more."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._works.wait_done()
 
     async def close(self) -> None:
         """End what is being done with plugins, and begin nothing more; their processes are the tree's to stop."""
         self._closing = True
         if self._looking is not None:
             self._looking.cancel()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._works.close()
         await asyncio.gather(*(plugin.workers.close() for plugin in self._plugins.values()))
 
     def retry_refused(self) -> None:
         """A prefix has become free: whoever was refused may have it now."""
         for plugin in self._plugins.values():
             if plugin.is_refused and not self._closing:
-                self._spawn(plugin.admit(), f"plugin-{plugin.name}")
+                self._works.begin(plugin.admit(), f"plugin-{plugin.name}")
 
     def _look(self) -> None:
         """Let those stop that nobody asks for."""
@@ -122,20 +120,6 @@ class Plugins:
         except StoreError as error:
             logger.warning("Cannot read the last exit of plugin %s: %s", plugin.name, error)
         await plugin.bring_up()
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, XcoreError):
-            logger.error("%s", error)
-        elif error is not None:
-            logger.error("%s failed inside xcore", task.get_name(), exc_info=error)
 
     # --- what is known ---
 
@@ -205,7 +189,7 @@ class Plugins:
 
     async def _change(self, plugin: Plugin, change: Coroutine[Any, Any, None], what: str, wait: float) -> PluginView:
         """Begin it, and with ``wait`` seconds see its end."""
-        task = self._spawn(change, f"{what}-{plugin.name}")
+        task = self._works.begin(change, f"{what}-{plugin.name}")
         if wait > 0:
             await within(wait, task, f"the {what} of plugin {plugin.name!r}")
         return self._view(plugin)

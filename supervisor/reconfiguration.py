@@ -15,6 +15,7 @@ from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import absolute, load
 from supervisor.errors import ConfigurationError, XcoreError
 from supervisor.operations import Operation
+from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Reconfiguration:
         self._environ = environ
         self._editor = ConfigurationEditor(path, environ)
         self._changing = asyncio.Lock()
-        self._reloads: set[asyncio.Task[None]] = set()
+        self._reloads = Works()
 
     @property
     def operations(self) -> Mapping[str, Operation]:
@@ -82,14 +83,11 @@ class Reconfiguration:
 
     def reload_soon(self, actor: str) -> None:
         """``reload`` for whom nobody can answer, as a signal; what is wrong is logged."""
-        task = asyncio.create_task(self._reload_and_log(actor), name="reload-configuration")
-        self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
+        self._reloads.begin(self._reload_and_log(actor), "reload-configuration")
 
     def close(self) -> None:
         """Give up the reloads that were begun so."""
-        for task in self._reloads:
-            task.cancel()
+        self._reloads.cancel()
 
     async def _reload_and_log(self, actor: str) -> None:
         try:

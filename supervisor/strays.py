@@ -16,6 +16,7 @@ from supervisor.guard.process_table import mark_of, read_table, send
 from supervisor.guard.selection import Seen, left_behind
 from supervisor.peer import descends_from_us
 from supervisor.reaper import ticks_now
+from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Strays:
         """``mark``: of the tree; "" where there is none. ``living``: pids of all that is ours and runs."""
         self._mark = mark
         self._living = living
-        self._looks: set[asyncio.Task[None]] = set()
+        self._looks = Works()
 
     def is_ours(self, pid: int) -> bool:
         """Whether it is one of ours, or was started by one, whoever is its parent by now."""
@@ -39,15 +40,11 @@ class Strays:
     def look_soon(self) -> None:
         """One that was taken over has died, or the supervisor before."""
         if self._mark:
-            look = asyncio.create_task(self._look(), name="look-for-strays")
-            self._looks.add(look)
-            look.add_done_callback(self._looks.discard)
+            self._looks.begin(self._look(), "look-for-strays")
 
     async def close(self) -> None:
         """Give up what is under way."""
-        for look in self._looks:
-            look.cancel()
-        await asyncio.gather(*self._looks, return_exceptions=True)
+        await self._looks.close()
 
     async def _look(self) -> None:
         for pause in LOOKS:

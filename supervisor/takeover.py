@@ -32,6 +32,7 @@ from supervisor.state_folder import StateFolder
 from supervisor.surroundings import Surroundings
 from supervisor.survivors import ADOPTED, Remains, Survivors
 from supervisor.tree import Tree
+from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Takeover:
         self._unwanted: dict[Child, ProcessRecord] = {}
         self._gone: dict[Child, Callable[[], None]] = {}
         """Called at their ends."""
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving = Works()
 
     @property
     def gateways(self) -> list[ProcessRecord]:
@@ -185,9 +186,7 @@ class Takeover:
         self._gone.pop(child, _nobody_waits)()
         # Later: whoever says that it has ended is about to settle it.
         removal = self._tree.remove(child, Cause.FINISHED, "supervisor")
-        task = asyncio.create_task(removal, name=f"retire-{child.spec.id}")
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._leaving.begin(removal, f"retire-{child.spec.id}")
 
 
 def _nobody_waits() -> None:

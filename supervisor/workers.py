@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from supervisor.plugin_view import Link, error_of_exit, error_of_failure
 from supervisor.preparation import Prepared
 from supervisor.replacement import Replacement, is_settled
 from supervisor.worker_spec import worker_settings, worker_spec
+from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Workers:
         self._recycle_from = 0.0
         """Monotonic."""
         self._recycling: set[Child] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._works = Works()
 
     # --- what others see ---
 
@@ -133,8 +134,7 @@ class Workers:
     async def close(self) -> None:
         """Begin no replacement more and give up what is under way; the processes are the tree's to stop."""
         self._recycle_from = math.inf
-        tasks = [task for task in self._tasks if task.cancel()]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._works.close()
 
     async def replace_all(self, cause: Cause, actor: str) -> None:
         """One after the other.
@@ -165,7 +165,7 @@ class Workers:
                 successor = self.children[number] = self._make(number + 1, child.record.restarts)
                 self._replacement.begin(successor, child, SUPERVISOR)
                 self._leaving.add(child)
-                self._begin(self._remove(child, Cause.IDLE, SUPERVISOR), f"leave-{child.spec.id}")
+                self._works.begin(self._remove(child, Cause.IDLE, SUPERVISOR), f"leave-{child.spec.id}")
 
     def _grow(self, count: int, actor: str) -> None:
         new = [self._make(number) for number in range(len(self.children) + 1, count + 1)]
@@ -222,11 +222,6 @@ class Workers:
         assert self._prepared is not None  # noqa: S101 - workers are made from it
         return self._prepared
 
-    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     def _learned(self, modules: list[str]) -> None:
         self._prepared = self._services.preparation.learn(self._known, modules)
 
@@ -273,7 +268,7 @@ class Workers:
             return False
         if not self._replacing.locked() and child not in self._recycling and self._may_recycle:
             self._recycling.add(child)
-            self._begin(self._recycle(child, cause), f"recycle-{child.spec.id}")
+            self._works.begin(self._recycle(child, cause), f"recycle-{child.spec.id}")
         return True
 
     @property

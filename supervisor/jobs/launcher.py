@@ -1,6 +1,5 @@
 """Makes the runs of declared jobs, each with what its host gives it at that moment."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -17,6 +16,7 @@ from supervisor.jobs.shared_run import SharedRun
 from supervisor.schedule.job_spec import JobSpec
 from supervisor.surroundings import Surroundings
 from supervisor.tree import Tree
+from supervisor.works import Works
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Launcher:
         """``declared``: by id, as it is at any moment."""
         self._declared = declared
         self._services = RunServices(around, tree, recorded, self._retire)
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring = Works()
 
     def make(self, request: RunRequest, log: LiveLog, listener: RunListener) -> ActiveRun:
         """By what is declared now: what was asked for may have waited for long.
@@ -70,6 +70,4 @@ class Launcher:
     def _retire(self, child: Child) -> None:
         """Later: whoever says that it has ended is about to settle it."""
         removal = self._services.tree.remove(child, Cause.FINISHED, "supervisor")
-        task = asyncio.create_task(removal, name=f"retire-{child.spec.id}")
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self._retiring.begin(removal, f"retire-{child.spec.id}")

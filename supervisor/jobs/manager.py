@@ -25,6 +25,7 @@ from supervisor.scheduler import Entry, Firing, Miss, Scheduler
 from supervisor.store.store import Store
 from supervisor.surroundings import Surroundings
 from supervisor.tree import Tree
+from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class TaskManager:
         self._scheduler.changed = self._entry_changed
         self._fired: list[Firing | Miss] = []
         self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._works = Works()
         self._in_trouble = False
         self.begin_reload: Callable[[str], Awaitable[None]] = _nothing_to_reload
         """Reads the modules of all tasks again, and declares what changed."""
@@ -90,16 +91,14 @@ class TaskManager:
             await self._records.load(going_on=await self._former.load(self._records.history))
         except StoreError as error:
             logger.warning("Cannot read how the last runs of jobs ended, trying again: %s", error)
-            self._tasks.append(asyncio.create_task(self._load_records(), name="jobs-load-runs"))
-        self._tasks.append(asyncio.create_task(self._work(), name="jobs-due"))
+            self._works.begin(self._load_records(), "jobs-load-runs")
+        self._works.begin(self._work(), "jobs-due")
         self._scheduler.start()
 
     async def close(self) -> None:
         """Begin nothing more. Runs are the tree's to stop, and their ends are still put on record."""
         self._scheduler.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._works.close()
         self._runner.close()
         self._carry_out(len(self._fired))
         await self._save()
@@ -107,7 +106,7 @@ class TaskManager:
     def forget_former_runs(self) -> None:
         """Close the runs of a supervisor before that nobody goes on with: everything that lives has been taken over."""
         if self._former.were_found:
-            self._tasks.append(asyncio.create_task(self._load_records(pause=0.0), name="jobs-close-runs"))
+            self._works.begin(self._load_records(pause=0.0), "jobs-close-runs")
 
     async def _load_records(self, pause: float = RETRY) -> None:
         while True:

@@ -1,6 +1,5 @@
 """The template of all tasks that stand on the base environment."""
 
-import asyncio
 import os
 
 from plugin_runtime.protocol import ENV_RUNTIME, Cause
@@ -13,6 +12,7 @@ from supervisor.spawn import clean_environment
 from supervisor.tasks.spec import TaskBuild
 from supervisor.template import Template, TemplateServices
 from supervisor.worker_spec import template_of
+from supervisor.works import Works
 
 
 class BaseTemplate:
@@ -23,7 +23,7 @@ class BaseTemplate:
         self._births = births
         self._services = services
         self._template: Template | None = None
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring = Works()
 
     def provide(self, build: TaskBuild) -> None:
         """Have one for this task, if it stands on the base environment; another than before where that has changed."""
@@ -38,9 +38,7 @@ class BaseTemplate:
         self._births.enter(template)
         self._template = template
         if former is not None:
-            task = asyncio.create_task(former.retire(Cause.RELOAD, "supervisor"), name=f"retire-{former.child}")
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            self._retiring.begin(former.retire(Cause.RELOAD, "supervisor"), f"retire-{former.child}")
 
     def _make(self, build: TaskBuild) -> Template:
         settings = self._live.current.supervisor

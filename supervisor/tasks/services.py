@@ -21,6 +21,7 @@ from supervisor.tasks.discovery import Difference, Look, diff, look
 from supervisor.tasks.service import TaskServices
 from supervisor.tasks.task import Task
 from supervisor.tasks.view import metadata_of, task_view
+from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ _ON_THE_WAY = {PluginState.PENDING, PluginState.INSTALLING, PluginState.STARTING
 
 
 class ServiceManager:
-    """Owns every Task and the asyncio tasks that work on them. None of them ever waits for another."""
+    """Owns every Task and what is being done with them. None of them ever waits for another."""
 
     def __init__(self, services: TaskServices, watch: FolderWatch, logs: LogFiles, exits: ExitLog) -> None:
         """``watch``: of the task directory."""
@@ -50,7 +51,9 @@ class ServiceManager:
         self._seen = Look()
         self._looking = asyncio.Lock()
         self._unreadable = ""
-        self._works: dict[asyncio.Task[None], Task] = {}
+        self._works = Works()
+        self._owners: dict[asyncio.Task[None], Task] = {}
+        """Of what is done with a task whose file is there."""
         self._leaving: dict[str, asyncio.Task[None]] = {}
         """Those that end tasks whose files are gone; the next one of the name waits for it."""
         self._closing = False
@@ -73,10 +76,7 @@ class ServiceManager:
         """End what is being done with tasks, and begin nothing more; their processes are the tree's to stop."""
         self._closing = True
         await self._watch.close()
-        works = [*self._works, *self._leaving.values()]
-        for work in works:
-            work.cancel()
-        await asyncio.gather(*works, return_exceptions=True)
+        await self._works.close()
 
     # --- the directory ---
 
@@ -100,13 +100,13 @@ class ServiceManager:
                 raise ConflictError("cannot read the tasks again: xcore is stopping")
             if self._tasks and self._unreadable:
                 raise ConflictError(f"cannot read the tasks again: {self._unreadable}", hint="they go on as they are")
-            others = set(self._works)
+            others = set(self._owners)
             self._follow(difference)
             unread = {*difference.new, *self._seen.missing}
             for name, task in self._tasks.items():
                 if name not in unread and not task.is_refused:
                     self._spawn(task, task.reload(actor))
-            works = self._works.keys() - others
+            works = self._owners.keys() - others
         if works:
             await asyncio.wait(works)  # not gather: who asked may give up, and the work goes on
 
@@ -169,13 +169,13 @@ class ServiceManager:
         logger.info("The file of task %s is gone: the task ends", name)
         if task.row is not None:
             self._rows[name] = task.row
-        leaving = asyncio.create_task(self._retire(task, self._leaving.get(name)), name=f"retire-task-{name}")
+        leaving = self._works.begin(self._retire(task, self._leaving.get(name)), f"retire-task-{name}")
         self._leaving[name] = leaving
         leaving.add_done_callback(lambda done: self._has_left(name, done))
         self._services.changed()
 
     async def _retire(self, task: Task, former: "asyncio.Task[None] | None") -> None:
-        works = [work for work, owner in self._works.items() if owner is task]
+        works = [work for work, owner in self._owners.items() if owner is task]
         for work in works:
             work.cancel()
         await asyncio.gather(*works, *([former] if former else []), return_exceptions=True)
@@ -184,7 +184,6 @@ class ServiceManager:
     def _has_left(self, name: str, leaving: "asyncio.Task[None]") -> None:
         if self._leaving.get(name) is leaving:
             del self._leaving[name]
-        _report(leaving)
 
     # --- the configuration ---
 
@@ -204,14 +203,10 @@ class ServiceManager:
     # --- work ---
 
     def _spawn(self, task: Task, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        spawned = asyncio.create_task(work, name=f"task-{task.name}")
-        self._works[spawned] = task
-        spawned.add_done_callback(self._finished)
+        spawned = self._works.begin(work, f"task-{task.name}")
+        self._owners[spawned] = task
+        spawned.add_done_callback(self._owners.pop)
         return spawned
-
-    def _finished(self, work: "asyncio.Task[None]") -> None:
-        del self._works[work]
-        _report(work)
 
     # --- what is known ---
 
@@ -320,8 +315,3 @@ class ServiceManager:
 async def _proven(task: Task, order: Coroutine[Any, Any, None]) -> None:
     await order
     await task.prove()
-
-
-def _report(work: "asyncio.Task[None]") -> None:
-    if not work.cancelled() and (error := work.exception()):
-        logger.error("%s failed inside xcore", work.get_name(), exc_info=error)

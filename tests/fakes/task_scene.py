@@ -238,8 +238,8 @@ class TaskScene:
 
     async def settled(self):
         """Nothing is being done with any task any more."""
-        while works := [*self.manager._works, *self.manager._leaving.values()]:
-            await asyncio.gather(*works, return_exceptions=True)
+        while self.manager._works:
+            await self.manager._works.wait_done()
 
     def causes(self, name):
         """Of the deaths of its service."""

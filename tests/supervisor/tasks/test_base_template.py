@@ -82,7 +82,7 @@ def test_another_environment_has_another_one_which_takes_its_place(base, entered
     async def scenario():
         base.provide(build(tmp_path))
         base.provide(build(tmp_path, environment="two"))
-        await asyncio.gather(*base._retiring)
+        await base._retiring.wait_done()
 
     asyncio.run(scenario())
     former, latter = entered

@@ -1,0 +1,50 @@
+"""asyncio tasks that nobody awaits: each has an owner, a name, an end, and words in the log if it fails."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from supervisor.errors import XcoreError
+
+logger = logging.getLogger(__name__)
+
+
+class Works:
+    """Owns those that one object has begun, until they are done."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        """Whether any is under way."""
+        return bool(self._tasks)
+
+    def begin(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+        """Have ``work`` done by itself; what it fails with is logged here, also where somebody waits for it."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def cancel(self) -> None:
+        """Give up all that is under way."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def wait_done(self) -> None:
+        """Wait until all that is under way is done, whatever it ends with."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Give up all that is under way, and wait for its end."""
+        self.cancel()
+        await self.wait_done()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, XcoreError):
+            logger.error("%s", error)
+        elif error is not None:
+            logger.error("%s failed inside xcore", task.get_name(), exc_info=error)
