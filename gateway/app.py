@@ -102,7 +102,7 @@ class Gateway:
         parking = Parking(options.parking)
         name = self._address.child
         self._upstreams = Upstreams(name, parking, self._deaths, self._tallies, send=self._channel.send)
-        self._dispatcher = Dispatcher(parking, self._deaths, self._tallies, max_body=options.max_body)
+        self._dispatcher = Dispatcher(parking, self._deaths, max_body=options.max_body)
         backend = Backend(
             self._channel.call,
             self._seen_health,

@@ -26,7 +26,6 @@ from gateway.errors import (
 from gateway.link import LinkClosedError, Stream, StreamError, StreamErrorKind
 from gateway.parking import Parking, ParkingFullError, ParkingTimeoutError, Place, size_of
 from gateway.resending import Delivery, may_resend
-from gateway.traffic import Tallies
 from gateway.upstreams import Member, Pool
 from plugin_runtime.framing import RequestHead
 from plugin_runtime.gateway_protocol import Refusal
@@ -61,10 +60,9 @@ class Client(Protocol):
 class Dispatcher:
     """Admits requests to plugins; holds what all exchanges share."""
 
-    def __init__(self, parking: Parking, deaths: Deaths, tallies: Tallies, *, max_body: int = 0) -> None:
+    def __init__(self, parking: Parking, deaths: Deaths, *, max_body: int = 0) -> None:
         self.parking = parking
         self.deaths = deaths
-        self.tallies = tallies
         self.max_body = max_body
 
     def admit(self, pool: Pool, head: RequestHead, client: Client) -> "Exchange":

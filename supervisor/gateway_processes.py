@@ -26,6 +26,9 @@ from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
+SUPERVISOR = "supervisor"
+"""Actor of all that is done here."""
+
 
 class GatewayProcesses:
     """Owns the children; what they are told, and what they say, is the business of Gateways."""
@@ -73,25 +76,16 @@ class GatewayProcesses:
             self._works.begin(self._follow(), "follow-gateway-keys")
         return ()
 
-    async def replace_all(self, cause: Cause, actor: str) -> None:
-        """Have another process in the place of each; return when the old ones are gone.
-
-        Raises:
-            ReplacementError: a successor did not become ready; it is taken away, and the rest go on as they are.
-        """
-        async with self._changing:
-            await self._replace(list(self.children), cause, actor)
-
     async def _follow(self) -> None:
         """Have as many as are wanted, each started with what holds now."""
         async with self._changing:
             surplus, self.children = self.children[self._wanted :], self.children[: self._wanted]
             self._grow()
             try:
-                await self._replace([child for child in self.children if self._is_outdated(child)], Cause.RELOAD)
+                await self._replace([child for child in self.children if self._is_outdated(child)])
             except ReplacementError as error:
                 logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator
-            await asyncio.gather(*(self._tree.remove(child, Cause.SCALE_DOWN, "supervisor") for child in surplus))
+            await asyncio.gather(*(self._tree.remove(child, Cause.SCALE_DOWN, SUPERVISOR) for child in surplus))
 
     def _grow(self) -> None:
         self._gateways.share_among(self._wanted)
@@ -99,38 +93,38 @@ class GatewayProcesses:
             child = Child(self._make_spec(number), self._gateways, self._around)
             self._tree.add(child)
             self.children.append(child)
-            child.post(StartRequested("supervisor"))
+            child.post(StartRequested(SUPERVISOR))
 
     def _is_outdated(self, child: Child) -> bool:
         return child.spec.generation != self._make_spec(self.children.index(child) + 1).generation
 
-    async def _replace(self, children: Sequence[Child], cause: Cause, actor: str = "supervisor") -> None:
-        """One after the other; the old ones leave side by side."""
+    async def _replace(self, children: Sequence[Child]) -> None:
+        """One after the other; the old ones leave side by side.
+
+        Raises:
+            ReplacementError: a successor did not become ready; it is taken away, and the rest go on as they are.
+        """
         leaving = []
         try:
             for child in children:
-                if self._sealed:
-                    raise ReplacementError(child.spec.id, "xcore is stopping")
                 if child.state in SERVING:
-                    await self._put_beside(child, cause, actor)
-                    leaving.append(asyncio.create_task(self._tree.remove(child, cause, actor)))
+                    await self._put_beside(child)
+                    removal = self._tree.remove(child, Cause.RELOAD, SUPERVISOR)
+                    leaving.append(self._works.begin(removal, f"leave-{child.spec.id}"))
                 else:
-                    await self._restart(child, cause, actor)
+                    await self._restart(child)
         finally:
-            if self._sealed:  # the tree stops them, or the next supervisor
-                for task in leaving:
-                    task.cancel()
-            await asyncio.gather(*leaving, return_exceptions=self._sealed)
+            await asyncio.gather(*leaving, return_exceptions=True)
 
-    async def _put_beside(self, child: Child, cause: Cause, actor: str) -> None:
+    async def _put_beside(self, child: Child) -> None:
         number = self.children.index(child)
         successor = Child(self._make_spec(number + 1), self._gateways, self._around, child.record.restarts + 1)
-        if not await self._replacement.overlap({successor: child}, cause, actor):
+        if not await self._replacement.overlap({successor: child}, Cause.RELOAD, SUPERVISOR):
             failure = successor.record.failure
             raise ReplacementError(child.spec.id, failure.message if failure else "its successor did not become ready")
         self.children[number] = successor
 
-    async def _restart(self, child: Child, cause: Cause, actor: str) -> None:
+    async def _restart(self, child: Child) -> None:
         """It serves nobody, so that there is nothing to overlap."""
         child.respecify(self._make_spec(self.children.index(child) + 1))
-        await self._replacement.in_place(child, cause, actor)
+        await self._replacement.in_place(child, Cause.RELOAD, SUPERVISOR)

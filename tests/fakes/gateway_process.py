@@ -124,7 +124,7 @@ class GatewayInLoop:
         self.sent = []
         self.tallies = Tallies()
         self.upstreams = Upstreams("gateway.1", self.parking, self.deaths, self.tallies, send=self.sent.append)
-        self.dispatcher = Dispatcher(self.parking, self.deaths, self.tallies, max_body=self.options.max_body)
+        self.dispatcher = Dispatcher(self.parking, self.deaths, max_body=self.options.max_body)
         self._version = 0
         self.port = 0
 

@@ -33,7 +33,7 @@ class Gateway:
             send=self.sent.append,
             connect=self.connector,
         )
-        self.dispatcher = Dispatcher(self.parking, self.deaths, self.tallies, max_body=max_body)
+        self.dispatcher = Dispatcher(self.parking, self.deaths, max_body=max_body)
         self.version = 0
 
     async def follow(self, *routes):

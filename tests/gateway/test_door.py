@@ -43,7 +43,7 @@ def run(tmp_path, scenario, **options):
     async def main():
         async with GatewayInLoop(tmp_path, **options) as gateway:
             await scenario(gateway)
-            await until(lambda: gateway.dispatcher.tallies.in_flight == 0, "every request to be over")
+            await until(lambda: gateway.tallies.in_flight == 0, "every request to be over")
 
     asyncio.run(main())
 
@@ -390,7 +390,7 @@ def test_what_the_server_refuses_to_send_ends_the_response_and_the_stream():
         connector, sent = FakeConnector(), []
         parking, deaths, tallies = Parking(ParkingLimits()), Deaths(), Tallies()
         upstreams = Upstreams("gateway.1", parking, deaths, tallies, send=sent.append, connect=connector)
-        dispatcher = Dispatcher(parking, deaths, tallies)
+        dispatcher = Dispatcher(parking, deaths)
         upstreams.follow(RoutingSnapshot(1, [route(upstream())]))
         await until(lambda: sent)
         door = Door(core, upstreams, dispatcher, Sifter(), Tokens())
@@ -406,7 +406,7 @@ def test_what_the_server_refuses_to_send_ends_the_response_and_the_stream():
         stream.sink.body_received(b"too long", False)
         await request
         assert stream.cancelled
-        assert dispatcher.tallies.in_flight == 0
+        assert tallies.in_flight == 0
         await upstreams.close()
 
     asyncio.run(scenario())
