@@ -305,7 +305,8 @@ class Supervisor:
         """Begin nothing more and leave alone what runs: the program that takes this one's place takes it over."""
         self._ends.pop_all()
         self._guarding.let_go()
-        for part in (self._jobs, self._tasks, self._plugins, self._gateway_processes, self._gateways):
+        await self._jobs.close(handing_over=True)
+        for part in (self._tasks, self._plugins, self._gateway_processes, self._gateways):
             await part.close()
         self._tree.let_go()
 

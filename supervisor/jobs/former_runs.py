@@ -1,4 +1,4 @@
-"""Runs that a supervisor before began, and that may still go on: in a process of their own, or in their service."""
+"""Runs of a supervisor before that may still go on, in a process of their own or in their service, or begin at last."""
 
 import logging
 from collections.abc import Iterable
@@ -41,6 +41,11 @@ class FormerRuns:
         """Owners of services that go on, and have not been spoken to yet."""
         self.were_found = False
 
+    @property
+    def waiting(self) -> set[str]:
+        """Ids of those that had not begun when their supervisor handed them over."""
+        return {view.id for view in self._rows.values() if view.started is None}
+
     async def load(self, history: RunHistory) -> set[str]:
         """Read what is on record of them, if any can go on; return the ids of those that are not to be closed yet."""
         if not self._survivors:
@@ -67,6 +72,18 @@ class FormerRuns:
         """Have its process ended: nobody goes on with it."""
         if run.process is not None:
             self._survivors.dismiss(run.process, lambda: None)
+
+    def take_waiting(self, job: JobSpec) -> list[RunView]:
+        """Hand over the runs of a job that had not begun; oldest first."""
+        found = [view for view in self._rows.values() if view.job == job.id and view.started is None]
+        for view in found:
+            del self._rows[view.id]
+        return found
+
+    def forget_waiting(self) -> None:
+        """Those that are left never begin."""
+        for run in self.waiting:
+            del self._rows[run]
 
     def service_survived(self, owner: str) -> None:
         """The process of a service goes on that a supervisor before started."""

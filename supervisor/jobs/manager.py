@@ -95,24 +95,28 @@ class TaskManager:
         self._works.begin(self._work(), "jobs-due")
         self._scheduler.start()
 
-    async def close(self) -> None:
-        """Begin nothing more. Runs are the tree's to stop, and their ends are still put on record."""
+    async def close(self, *, handing_over: bool = False) -> None:
+        """Begin nothing more. Runs are the tree's to stop, and their ends are still put on record.
+
+        ``handing_over``: another supervisor takes this one's place, and begins what waits here.
+        """
         self._scheduler.close()
         await self._works.close()
-        self._runner.close()
+        self._runner.close(handing_over=handing_over)
         self._carry_out(len(self._fired))
         await self._save()
 
     def forget_former_runs(self) -> None:
         """Close the runs of a supervisor before that nobody goes on with: everything that lives has been taken over."""
         if self._former.were_found:
+            self._former.forget_waiting()
             self._works.begin(self._load_records(pause=0.0), "jobs-close-runs")
 
     async def _load_records(self, pause: float = RETRY) -> None:
         while True:
             await asyncio.sleep(pause)
             with suppress(StoreError):
-                await self._records.load()
+                await self._records.load(going_on=self._former.waiting)
                 return
             pause = RETRY
 
@@ -133,9 +137,7 @@ class TaskManager:
                 self._withdraw(job)
         for spec in accepted.values():
             self._declare(spec, host)
-            for former in self._former.take(spec):
-                if not self._runner.resume(spec, former):
-                    self._former.give_up(former)
+            self._runner.take_over(spec, self._former)
         self._wake.set()
         return problems
 
@@ -156,8 +158,8 @@ class TaskManager:
     def service_connected(self, owner: str) -> None:
         """The process of a service can be spoken to again; what it said before may not have arrived."""
         self._runner.service_connected(owner)
-        for job, former in self._former.take_shared(owner, [declared.spec for declared in self._declared.values()]):
-            self._runner.resume(job, former)
+        jobs = [declared.spec for declared in self._declared.values() if declared.spec.owner == owner]
+        self._runner.take_over_shared(owner, jobs, self._former)
 
     def service_ended(self, owner: str, record: ExitView) -> None:
         """The process of a service ended; what ran in it has ended, too."""

@@ -31,6 +31,7 @@ KEPT_COUNTS = 10_000
 """Runs of which it is known how many lines they wrote, beyond those: who follows one goes by that numbering."""
 
 ABANDONED = "the supervisor ended before it did"
+NEVER_BEGUN = "the supervisor ended before it began"
 
 
 @dataclass
@@ -79,12 +80,12 @@ class RunRecords:
     async def load(self, going_on: Collection[str] = ()) -> None:
         """Close what a supervisor left open that died, and learn how each job ended last. Runs may go on meanwhile.
 
-        ``going_on``: runs of that supervisor which may still go on.
+        ``going_on``: runs of that supervisor which may still go on, or begin.
 
         Raises:
             StoreError: not all of it could be done; it may be tried again.
         """
-        abandoned = await self.history.abandon(ABANDONED, {*self._known, *going_on})
+        abandoned = await self.history.abandon(ABANDONED, NEVER_BEGUN, {*self._known, *going_on})
         if abandoned:
             logger.warning("%d runs were under way when the supervisor before ended; they count as crashed", abandoned)
         stored = await self.history.last_runs()
@@ -119,6 +120,12 @@ class RunRecords:
         self._ended_size += known.size
         while len(self._ended) > self._kept_runs or (self._ended_size > self._kept_size and len(self._ended) > 1):
             self._forget(self._ended.popleft())
+
+    def leave(self, run: str) -> RunView:
+        """Put on record, for the next supervisor, that a run waits."""
+        view = self.view(run)
+        self._put(view)
+        return view
 
     def _forget(self, oldest: KnownRun) -> None:
         self._ended_size -= oldest.size

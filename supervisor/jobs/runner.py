@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from plugin_runtime.protocol import Cause
@@ -15,7 +15,7 @@ from supervisor.clock import Clock
 from supervisor.errors import ConflictError
 from supervisor.jobs.admission import Admission
 from supervisor.jobs.books import Books
-from supervisor.jobs.former_runs import FormerRun
+from supervisor.jobs.former_runs import FormerRun, FormerRuns
 from supervisor.jobs.live_log import LiveLog
 from supervisor.jobs.records import RunRecords
 from supervisor.jobs.request import ActiveRun, RunFactory, RunRequest
@@ -59,26 +59,28 @@ class Runner:
         self._active: dict[str, ActiveRun] = {}
         self._numbers = count(1)
         self._pumping = False
-        self._closing = False
+        self._closing = self._handing_over = False
 
     # --- what others want ---
 
     def request(self, job: JobSpec, actor: str, scheduled: float | None = None) -> RunView:
         """Have a job run as its rule of overlap allows; the answer is how things stand right now."""
-        request = self._new(job, actor, scheduled)
-        if self._closing:
-            return self._never(request, Outcome.SKIPPED, _STOPPING)
-        decision = self._books.request(request)
-        if decision.displaced is not None:
-            self._never(decision.displaced, Outcome.SKIPPED, _REPLACED)
-        match decision.verdict:
-            case Verdict.SKIP:
-                return self._never(request, Outcome.SKIPPED, self._why_skipped(job.id))
-            case Verdict.BEGIN:
-                self._admit(request)
-            case Verdict.REPLACE:
-                self._replace(job.id, request.actor)
-        return self._records.view(request.id)
+        return self._enter(self._new(job, actor, scheduled))
+
+    def take_over(self, job: JobSpec, former: FormerRuns) -> None:
+        """Go on with the runs of a job that a supervisor before began, and request again those that waited."""
+        for run in former.take(job):
+            if not self.resume(job, run):
+                former.give_up(run)
+        if not job.shared:  # otherwise what goes on in its service has to come first
+            self._request_again(job, former)
+
+    def take_over_shared(self, owner: str, jobs: Sequence[JobSpec], former: FormerRuns) -> None:
+        """The same for what is shared with a service, as soon as that can be spoken to; ``jobs``: all of its owner."""
+        for job, run in former.take_shared(owner, jobs):
+            self.resume(job, run)
+        for job in jobs:
+            self._request_again(job, former)
 
     def resume(self, job: JobSpec, former: FormerRun) -> bool:
         """Go on with a run that a supervisor before began: the only one of its job, by the rules of overlap.
@@ -88,8 +90,7 @@ class Runner:
         if self._books.current(job.id) is not None:
             logger.warning("Run %s of job %s is given up: another one is under way", former.view.id, job.id)
             return False
-        request = RunRequest(former.view.id, next(self._numbers), job, former.view.actor, former.view.scheduled)
-        self._records.expect(request)
+        request = self._renewed(job, former.view)
         self._books.request(request)
         logger.info("Run %s of job %s goes on", request.id, job.id)
         self._begin(request, lambda log: self._factory.resume(request, former, log, self))
@@ -121,14 +122,20 @@ class Runner:
         """How many runs of a job there are, begun or about to, and how many wait for their end."""
         return int(self._books.current(job) is not None), int(self._books.is_waiting(job))
 
-    def close(self) -> None:
-        """Begin nothing more; what has begun is ended by others, and put on record all the same."""
-        self._closing = True
-        for request in self._books.waiting:
+    def close(self, *, handing_over: bool = False) -> None:
+        """Begin nothing more; what has begun is ended by others, and put on record all the same.
+
+        ``handing_over``: the supervisor that takes this one's place begins what waits.
+        """
+        self._closing, self._handing_over = True, handing_over
+        waiting, unadmitted = self._books.waiting, self._admission.waiting
+        for request in waiting:
             self._books.drop_waiting(request)
-            self._never(request, Outcome.SKIPPED, _STOPPING)
-        for request in self._admission.waiting:
-            self._give_up(request, Outcome.SKIPPED, _STOPPING)
+        for request in unadmitted:
+            self._admission.leave(request.id)
+            self._books.ended(request)
+        for request in (*unadmitted, *waiting):
+            self._turn_away(request)
 
     # --- RunListener ---
 
@@ -141,6 +148,26 @@ class Runner:
 
     # --- inside ---
 
+    def _request_again(self, job: JobSpec, former: FormerRuns) -> None:
+        for waiting in former.take_waiting(job):
+            self._enter(self._renewed(job, waiting))
+
+    def _enter(self, request: RunRequest) -> RunView:
+        if self._closing:
+            return self._turn_away(request)
+        job = request.job.id
+        decision = self._books.request(request)
+        if decision.displaced is not None:
+            self._never(decision.displaced, Outcome.SKIPPED, _REPLACED)
+        match decision.verdict:
+            case Verdict.SKIP:
+                return self._never(request, Outcome.SKIPPED, self._why_skipped(job))
+            case Verdict.BEGIN:
+                self._admit(request)
+            case Verdict.REPLACE:
+                self._replace(job, request.actor)
+        return self._records.view(request.id)
+
     def _shared_with(self, owner: str) -> list[SharedRun]:
         runs = self._active.values()
         return [run for run in runs if isinstance(run, SharedRun) and run.request.job.owner == owner]
@@ -149,6 +176,18 @@ class Runner:
         request = RunRequest(secrets.token_hex(_ID_BYTES), next(self._numbers), job, actor, scheduled)
         self._records.expect(request)
         return request
+
+    def _renewed(self, job: JobSpec, view: RunView) -> RunRequest:
+        """A run of a supervisor before."""
+        request = RunRequest(view.id, next(self._numbers), job, view.actor, view.scheduled)
+        self._records.expect(request)
+        return request
+
+    def _turn_away(self, request: RunRequest) -> RunView:
+        """A run that has no place on the books, and gets none any more."""
+        if self._handing_over:
+            return self._records.leave(request.id)
+        return self._never(request, Outcome.SKIPPED, _STOPPING)
 
     def _never(self, request: RunRequest, outcome: Outcome, message: str) -> RunView:
         """A run that has no place on the books."""

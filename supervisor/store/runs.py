@@ -5,7 +5,7 @@ from an index, and old rows go a few at a time: those of the jobs whose runs jus
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from sqlalchemy import Select, delete, func, or_, select, update
@@ -46,20 +46,21 @@ class RunHistory:
         return await self._database.read("get the run", partial(_run, run=run))
 
     async def open_runs(self) -> list[RunView]:
-        """Those without an outcome."""
+        """Those without an outcome, oldest first."""
         return await self._database.read("list the open runs", _open_runs)
 
     async def last_runs(self) -> dict[str, RunView]:
         """The newest run of each job, without its output and traceback."""
         return await self._database.read("list the last runs", _last_runs)
 
-    async def abandon(self, message: str, ours: Collection[str] = ()) -> int:
-        """Mark runs without an outcome as crashed, and return how many they were.
+    async def abandon(self, crashed: str, skipped: str, ours: Collection[str] = ()) -> int:
+        """Mark runs without an outcome as crashed, and return how many they were; those that never began as skipped.
 
-        All but ``ours``, which this supervisor has begun: they are those of one that died. When they really ended
-        nobody knows; ``finished`` is now, and there is no duration.
+        ``crashed``, ``skipped``: the messages of these. All but ``ours``, which this supervisor has begun: they are
+        those of one that died. When they really ended nobody knows; ``finished`` is now, and there is no duration.
         """
-        work = partial(_abandon, message=message, ours=frozenset(ours), now=self._clock.time())
+        messages = {Outcome.CRASHED: crashed, Outcome.SKIPPED: skipped}
+        work = partial(_abandon, messages=messages, ours=frozenset(ours), now=self._clock.time())
         return await self._database.write("close abandoned runs", work)
 
 
@@ -133,7 +134,8 @@ def _runs(session: Session, *, job: str | None, limit: int) -> list[RunView]:
 
 
 def _open_runs(session: Session) -> list[RunView]:
-    return [_view(row) for row in session.scalars(select(Run).where(Run.outcome.is_(None)))]
+    query = select(Run).where(Run.outcome.is_(None)).order_by(Run.sequence)
+    return [_view(row) for row in session.scalars(query)]
 
 
 def _run(session: Session, *, run: str) -> RunView:
@@ -158,13 +160,19 @@ def _last_runs_query() -> Select[tuple[object, ...]]:
     return select(*columns).select_from(names).join(Run, Run.sequence == newest)
 
 
-def _abandon(session: Session, *, message: str, ours: frozenset[str], now: float) -> int:
-    ended = {"outcome": Outcome.CRASHED.value, "message": message, "finished": now}
-    open_runs = session.execute(select(Run.sequence, Run.id).where(Run.outcome.is_(None)))
-    abandoned = [{"sequence": sequence, **ended} for sequence, run in open_runs if run not in ours]
+def _abandon(session: Session, *, messages: Mapping[Outcome, str], ours: frozenset[str], now: float) -> int:
+    crashed, abandoned = 0, []
+    for sequence, run, started in session.execute(
+        select(Run.sequence, Run.id, Run.started).where(Run.outcome.is_(None))
+    ):
+        if run not in ours:
+            outcome = Outcome.SKIPPED if started is None else Outcome.CRASHED
+            crashed += outcome is Outcome.CRASHED
+            ended = {"outcome": outcome.value, "message": messages[outcome], "finished": now}
+            abandoned.append({"sequence": sequence, **ended})
     if abandoned:
         session.execute(update(Run), abandoned)
-    return len(abandoned)
+    return crashed
 
 
 def _view(row: Run) -> RunView:

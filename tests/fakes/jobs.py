@@ -212,10 +212,10 @@ class FakeRunHistory:
             raise self.error
         return {view.job: view for view in self.rows.values()}
 
-    async def abandon(self, message, ours):
+    async def abandon(self, crashed, skipped, ours):
         if self.error is not None:
             raise self.error
-        self.abandoned = (message, sorted(ours))
+        self.abandoned = (crashed, skipped, sorted(ours))
         return 0
 
 

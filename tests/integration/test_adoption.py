@@ -41,7 +41,7 @@ def service_main(service):
         print(f"line {number}", flush=True)
 """
 CON = """[
-    {"func": lasting, "name": "lasting", "days": 1, "timeout": 60},
+    {"func": lasting, "name": "lasting", "days": 1, "timeout": 60, "overlap": "queue"},
     {"func": inside, "name": "inside", "days": 1, "shared": True},
 ]"""
 
@@ -314,6 +314,21 @@ def test_an_upgrade_replaces_the_supervisor_and_nothing_else(system):
     system.wait_until(lambda: pids(system, *ours) == before, f"the same processes serve: {before}")
     (system.folder / "go").touch()
     assert system.finished(run)["outcome"] == "succeeded"
+
+
+def test_a_run_that_waits_for_its_turn_at_an_upgrade_begins_after_it(system):
+    """The same run, as soon as the one before has ended."""
+    first = system.run_job("counting.lasting")
+    system.wait_until(lambda: pids(system, "job"), "its process runs")
+    second = system.run_job("counting.lasting")
+    assert system.xcore("upgrade").returncode == 0
+    waiting = system.runs("counting.lasting")[0]
+    assert (waiting["id"], waiting["started"], waiting["outcome"]) == (second["id"], None, None)
+    (system.folder / "go").touch()
+    ended = [system.finished(run) for run in (first, second)]
+    assert [run["outcome"] for run in ended] == ["succeeded", "succeeded"]
+    assert ended[1]["started"] >= ended[0]["finished"]
+    assert len(system.runs("counting.lasting")) == 2
 
 
 def test_what_an_upgraded_supervisor_runs_is_still_its_own(system):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from plugin_runtime.protocol import Kind
-from plugin_runtime.task_protocol import Outcome
+from plugin_runtime.task_protocol import Outcome, Overlap
 from supervisor.errors import ConflictError, StoreUnavailableError
 from supervisor.jobs.former_runs import FormerRun, FormerRuns
 from supervisor.jobs.records import RunRecords
@@ -92,6 +92,18 @@ def test_a_shared_run_ends_with_its_service():
     assert former.take_shared("reports", [SHARED]) == []
 
 
+def test_a_run_that_had_not_begun_is_handed_over_once():
+    """It has no process; whoever declares its job begins it, the oldest first, as long as it is not given up."""
+    waiting = [run_view(number, started=None) for number in (2, 3)]
+    former, kept = found(PROCESS, rows=[run_view(1), *waiting, run_view(4, "reports.other", started=None)])
+    assert kept > former.waiting == {view.id for view in waiting} | {"00000004"}
+    assert former.take_waiting(job()) == waiting
+    assert former.take_waiting(job()) == []
+    former.forget_waiting()
+    assert former.take_waiting(job("other")) == []
+    assert len(former.take(job())) == 1
+
+
 class Scene:
     """A runner that goes on with runs."""
 
@@ -100,7 +112,7 @@ class Scene:
         self.clock = MovedClock()
         self.factory = FakeFactory(self.clock)
         self.records = RunRecords(FakeRunHistory(), self.rows.append)
-        self.runner = Runner(self.factory, self.records, self.clock)
+        self.runner = Runner(self.factory, self.records, self.clock, soon=lambda work: work())
 
 
 def test_a_run_that_goes_on_keeps_its_id_and_its_place():
@@ -134,3 +146,16 @@ def test_a_run_that_cannot_go_on_leaves_its_place(error):
     scene.runner.resume(job(), FormerRun(run_view(1), 1.0, None))
     assert scene.rows[-1].outcome in {"skipped", "failed"}
     assert scene.runner.counts("reports.cleanup") == (0, 0)
+
+
+def test_a_run_that_was_handed_over_is_the_same_run_and_goes_by_the_rule_of_overlap():
+    """After the one that goes on, and before what is due from now on."""
+    scene = Scene()
+    spec = job(overlap=Overlap.QUEUE)
+    waiting = run_view(2, started=None, actor="scheduler", scheduled=60.0)
+    former, _ = found(PROCESS, rows=[run_view(1), waiting])
+    scene.runner.take_over(spec, former)
+    assert scene.runner.counts(spec.id) == (1, 1)
+    assert scene.runner.request(spec, "operator").outcome == "skipped"
+    scene.factory.made[0].ends(Outcome.SUCCEEDED)
+    assert [replace(run.view, started=None, pid=None) for run in scene.factory.made[1:]] == [waiting]

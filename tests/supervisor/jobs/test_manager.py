@@ -427,6 +427,25 @@ def test_shared_runs_are_asked_for_again_when_their_service_is_back(play):
     play(scenario)
 
 
+def test_a_shared_run_that_waited_begins_after_the_one_that_goes_on_in_the_service(play):
+    """A service is found later than its jobs are declared: begun at once, it would be the second of its job there."""
+
+    async def scenario(scene):
+        scene.host.service = FakeService(State.RUNNING)
+        former = scene.manager._former
+        for view in (run_view(1), run_view(2, started=None), run_view(3, "reports.own", started=None)):
+            former._rows[view.id] = view
+        scene.declares(job(shared=True, overlap=Overlap.QUEUE), job("own"))
+        former.service_survived("reports")
+        assert former.waiting == {"00000002"}
+        scene.manager.service_connected("reports")
+        scene.manager.finished(RunFinished("00000001", "succeeded"))
+        assert [message.run for message in scene.host.service.sent] == ["00000001", "00000002"]
+        await until(lambda: scene.host.started == ["00000003"], "the other one has a process of its own")
+
+    play(scenario)
+
+
 def test_a_shared_run_without_a_service_is_skipped(play):
     """At each of its moments, with the reason."""
 

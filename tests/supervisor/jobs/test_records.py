@@ -11,6 +11,9 @@ from supervisor.jobs.records import RunRecords
 from supervisor.jobs.view import unbegun_view
 from tests.fakes.jobs import FakeRunHistory, job, request, run_view
 
+CLOSED = ("the supervisor ended before it did", "the supervisor ended before it began")
+"""Messages of runs that a supervisor before left open."""
+
 
 class Scene:
     def __init__(self, *rows, **limits):
@@ -44,7 +47,7 @@ def test_a_start_closes_what_a_dead_supervisor_left_open_and_knows_the_last_runs
     scene = Scene(run_view(1, outcome="failed", traceback="long", log_tail=["long"], exception="ValueError: no"))
     asyncio.run(scene.records.load())
     last = scene.records.last("reports.cleanup")
-    assert scene.history.abandoned == ("the supervisor ended before it did", [])
+    assert scene.history.abandoned == (*CLOSED, [])
     assert (last.id, last.outcome, last.exception) == (ids(1)[0], "failed", "ValueError: no")
     assert (last.traceback, last.log_tail) == (None, [])
 
@@ -60,7 +63,11 @@ def test_what_could_not_be_loaded_at_the_start_can_be_later():
     scene.has(request(4))
     scene.history.error = None
     asyncio.run(scene.records.load())
-    assert scene.history.abandoned == ("the supervisor ended before it did", ids(3, 4))
+    assert scene.history.abandoned == (
+        "the supervisor ended before it did",
+        "the supervisor ended before it began",
+        ids(3, 4),
+    )
     assert [scene.records.last(f"reports.{name}").id for name in ("other", "cleanup")] == ids(1, 3)
 
 

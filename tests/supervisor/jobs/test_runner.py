@@ -158,11 +158,28 @@ def test_closing_puts_on_record_what_will_not_begin():
 
     stopping = "xcore is stopping"
     assert scene.ended() == [
-        (queued.id, "skipped", stopping),
         (unadmitted.id, "skipped", stopping),
+        (queued.id, "skipped", stopping),
         (late.id, "skipped", stopping),
         (first.id, "killed", ""),
     ]
+    assert len(scene.factory.made) == 1
+
+
+def test_handing_over_leaves_on_record_what_waits():
+    """Also what is asked for later; nothing of it begins here, whatever ends meanwhile. The oldest is first."""
+    scene = Scene(starts=1)
+    patient = job("patient", overlap=Overlap.QUEUE)
+    first, unadmitted = scene.asks(job(overlap=Overlap.QUEUE)), scene.asks(patient)
+    queued = [scene.asks(job(overlap=Overlap.QUEUE)), scene.asks(patient)]
+
+    scene.runner.close(handing_over=True)
+    late = scene.asks(job("late"), "scheduler", 60.0)
+    scene.ends(scene.factory.made[0])
+
+    assert scene.ended() == [(first.id, "succeeded", "")]
+    assert [row.id for row in scene.rows[1:-1]] == [view.id for view in (unadmitted, *queued, late)]
+    assert all((row.outcome, row.started) == (None, None) for row in scene.rows[1:-1])
     assert len(scene.factory.made) == 1
 
 

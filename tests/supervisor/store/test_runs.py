@@ -126,17 +126,28 @@ def test_runs_of_a_supervisor_that_died_are_crashed(opened, clock):
     store, run = opened
     put(opened, ended(1), replace(STARTED, id="2"), replace(STARTED, id="3", job="other"))
     clock.now = 5000.0
-    assert run(store.runs.abandon("the supervisor died")) == 2
+    assert run(store.runs.abandon("the supervisor died", "it never began")) == 2
     crashed = replace(STARTED, id="3", job="other", finished=5000.0, outcome="crashed", message="the supervisor died")
     assert run(store.runs.runs()) == [crashed, replace(crashed, id="2", job=STARTED.job), ended(1)]
-    assert run(store.runs.abandon("again")) == 0
+    assert run(store.runs.abandon("again", "again")) == 0
+
+
+def test_runs_that_a_supervisor_left_to_the_next_one_are_skipped_where_nobody_begins_them(opened, clock):
+    """They did not crash: they never began."""
+    store, run = opened
+    waiting = replace(STARTED, id="2", started=None, pid=None)
+    put(opened, waiting)
+    assert run(store.runs.open_runs()) == [waiting]
+    assert run(store.runs.abandon("it died", "it never began")) == 0
+    (skipped,) = run(store.runs.runs())
+    assert (skipped.outcome, skipped.message) == ("skipped", "it never began")
 
 
 def test_runs_that_go_on_are_not_abandoned(opened):
     """The database may not have been there at the start, and those of the supervisor before be closed only later."""
     store, run = opened
     put(opened, *(replace(STARTED, id=number) for number in "123"))
-    assert run(store.runs.abandon("the supervisor died", ["1", "3", "4"])) == 1
+    assert run(store.runs.abandon("the supervisor died", "it never began", ["1", "3", "4"])) == 1
     assert {view.id: view.outcome for view in run(store.runs.runs())} == {"1": None, "2": "crashed", "3": None}
 
 
@@ -201,7 +212,7 @@ def test_no_question_reads_the_whole_table(sqlite_database, scenario, what):
             "newest": store.runs.runs,
             "of a job": lambda: store.runs.runs("a"),
             "last runs": store.runs.last_runs,
-            "under way": lambda: store.runs.abandon("x"),
+            "under way": lambda: store.runs.abandon("x", "y"),
         }
         put((store, run), ended(1))
         statements = []
