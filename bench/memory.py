@@ -103,11 +103,17 @@ def measure_xcore(side: ScaledXcore, instances: int, found: Memory) -> None:
 
 
 def table(results: dict[str, Memory]) -> str:
-    lines = ["| | all processes, one instance | each more, median | least - most |", "|---|---|---|---|"]
-    for name, found in results.items():
-        one, extra = statistics.median(found.one), statistics.median(found.extra)
-        lines.append(f"| {name} | {one:.1f} MB | {extra:.1f} MB | {min(found.extra):.1f} - {max(found.extra):.1f} MB |")
-    return "\n".join(lines)
+    return report.table(
+        ("all processes, one instance", "each more, median", "least - most"),
+        (
+            (
+                name,
+                *(report.median(used, "MB", 1) for used in (found.one, found.extra)),
+                report.spread(found.extra, "MB", 1),
+            )
+            for name, found in results.items()
+        ),
+    )
 
 
 def verdict(results: dict[str, Memory]) -> str:

@@ -91,7 +91,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     print("\n".join(f"{name}: {value}" for name, value in machine.items()))
-    print(f"{options.rounds} rounds of {options.seconds} s, medians\n\n{report.table(results)}")
+    print(f"{options.rounds} rounds of {options.seconds} s, medians\n\n{report.ratios(results)}")
     if options.json:
         options.json.write_text(json.dumps(report.document(results, machine), indent=1) + "\n")
     return 0

@@ -139,11 +139,18 @@ SIDES: dict[str, Callable[[Path, Peers], Side]] = {
 
 
 def table(results: dict[str, Recovery]) -> str:
-    lines = ["| | first right answer, median | least - most | failed requests |", "|---|---|---|---|"]
-    for name, found in results.items():
-        spread = f"{min(found.first):.0f} - {max(found.first):.0f} ms"
-        lines.append(f"| {name} | {found.median:.0f} ms | {spread} | {sum(found.failed)} of {found.sent} |")
-    return "\n".join(lines)
+    return report.table(
+        ("first right answer, median", "least - most", "failed requests"),
+        (
+            (
+                name,
+                report.median(found.first, "ms"),
+                report.spread(found.first, "ms"),
+                f"{sum(found.failed)} of {found.sent}",
+            )
+            for name, found in results.items()
+        ),
+    )
 
 
 def verdict(results: dict[str, Recovery]) -> str:

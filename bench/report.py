@@ -1,4 +1,4 @@
-"""From samples to a table: medians, and our ratio to the peer with its spread."""
+"""From samples to tables: medians with their spread, and our ratio to the peer."""
 
 import importlib.metadata
 import os
@@ -7,7 +7,7 @@ import re
 import shutil
 import statistics
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,29 +37,34 @@ class Result:
         return sorted(figure(samples[OURS]) / figure(samples[PEER]) for samples in self.rounds)
 
 
-def table(results: list[Result]) -> str:
-    """Markdown, one line per load and figure."""
-    return "\n".join(
-        (
-            "| | xcore | nginx + uvicorn | ratio (least - most) | uvicorn alone |",
-            "|---|---|---|---|---|",
-            *(
-                _line(f"{result.load}: CPU us per {result.unit}", result, lambda sample: sample.cpu)
-                for result in results
-            ),
-            *(
-                _line(f"{result.load}: {result.units} per second", result, lambda sample: sample.rate)
-                for result in results
-            ),
-        )
-    )
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown; the column before ``columns``, of what each row is about, has no name."""
+    lines = (("", *columns), ("---",) * (len(columns) + 1), *rows)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _line(title: str, result: Result, figure: Callable[[Sample], float]) -> str:
+def median(values: Sequence[float], unit: str, digits: int = 0) -> str:
+    return f"{statistics.median(values):.{digits}f} {unit}"
+
+
+def spread(values: Sequence[float], unit: str, digits: int = 0) -> str:
+    """Least - most."""
+    return f"{min(values):.{digits}f} - {max(values):.{digits}f} {unit}"
+
+
+def ratios(results: list[Result]) -> str:
+    """A table with a row for each load and figure."""
+    rows = [_row(f"{result.load}: CPU us per {result.unit}", result, lambda sample: sample.cpu) for result in results]
+    rows += [
+        _row(f"{result.load}: {result.units} per second", result, lambda sample: sample.rate) for result in results
+    ]
+    return table(("xcore", "nginx + uvicorn", "ratio (least - most)", "uvicorn alone"), rows)
+
+
+def _row(title: str, result: Result, figure: Callable[[Sample], float]) -> tuple[str, ...]:
     ours, peer, alone = (f"{median:.0f}" for median in result.medians(figure))
-    ratios = result.ratios(figure)
-    ratio = f"**{statistics.median(ratios):.2f}** ({ratios[0]:.2f} - {ratios[-1]:.2f})"
-    return f"| {title} | {ours} | {peer} | {ratio} | {alone} |"
+    found = result.ratios(figure)
+    return title, ours, peer, f"**{statistics.median(found):.2f}** ({found[0]:.2f} - {found[-1]:.2f})", alone
 
 
 def pinned() -> dict[str, str]:

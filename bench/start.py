@@ -89,10 +89,10 @@ def measure(folder: Path, installed: Peers, plugins: int, rounds: int) -> dict[s
 
 
 def table(results: dict[str, list[float]]) -> str:
-    lines = ["| | all answer, median | least - most |", "|---|---|---|"]
-    for name, found in results.items():
-        lines.append(f"| {name} | {statistics.median(found):.2f} s | {min(found):.2f} - {max(found):.2f} s |")
-    return "\n".join(lines)
+    return report.table(
+        ("all answer, median", "least - most"),
+        ((name, report.median(found, "s", 2), report.spread(found, "s", 2)) for name, found in results.items()),
+    )
 
 
 def verdict(ours: Sequence[float], peer: Sequence[float]) -> str:
