@@ -11,18 +11,12 @@ from plugin_runtime.protocol import Cause, State
 from supervisor.child_events import StartRequested, StopRequested
 from supervisor.spec import RestartPolicy
 from tests.fakes.process_table import process_table
-from tests.fakes.processes import exists, nothing_left_behind, state_folder
+from tests.fakes.processes import exists, state_folder
 from tests.fakes.waiting import until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 SERVICE = ("hello", "ready", "stay")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 @pytest.fixture

@@ -13,18 +13,12 @@ from supervisor.spec import RestartPolicy, RestartWhen
 from supervisor.state_folder import StateFolder
 from supervisor.template import CannotForkError
 from tests.fakes.process_table import guest_spec, process_table
-from tests.fakes.processes import nothing_left_behind, state_folder
+from tests.fakes.processes import state_folder
 from tests.fakes.waiting import until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 STOP = StopRequested(Cause.OPERATOR, "operator")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 @pytest.fixture

@@ -13,18 +13,12 @@ from supervisor.child_events import BecameReady, HurryRequested, Recovered, Rest
 from supervisor.spec import Limits, LivenessPolicy, RestartPolicy, RestartWhen
 from tests.fakes.moved_clock import MovedClock
 from tests.fakes.process_table import process_table, with_timeouts
-from tests.fakes.processes import exists, nothing_left_behind, state_folder
+from tests.fakes.processes import exists, state_folder
 from tests.fakes.waiting import until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 STOP = StopRequested(Cause.OPERATOR, "token:ci")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 @pytest.fixture

@@ -10,13 +10,9 @@ import pytest
 from supervisor import folder_lock
 from supervisor.errors import ConfigurationError, StateFolderLockedError
 from supervisor.folder_lock import FolderLock, is_locked, refuse_if_locked
-from tests.fakes.processes import CHILDREN, command, nothing_left_behind
+from tests.fakes.processes import CHILDREN, command
 
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
 
 @pytest.fixture

@@ -11,18 +11,12 @@ from supervisor.child_events import StopRequested
 from supervisor.gateway_processes import GatewayProcesses
 from supervisor.gateways import Gateways
 from tests.fakes.process_table import guest_spec, process_table
-from tests.fakes.processes import DEADLINE, exists, nothing_left_behind, state_folder
+from tests.fakes.processes import DEADLINE, exists, state_folder
 from tests.fakes.waiting import settle, until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 GOOD = ("hello", "ready", "serve")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 class Scene:

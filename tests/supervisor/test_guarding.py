@@ -14,16 +14,10 @@ from supervisor.guard.process_table import identify
 from supervisor.guarding import Guarding
 from supervisor.process_records import ProcessRecord, ProcessRecords, boot_id
 from tests.fakes.process_table import guest_spec, process_table
-from tests.fakes.processes import nothing_left_behind, state_folder
+from tests.fakes.processes import state_folder
 from tests.fakes.waiting import until
 
-pytestmark = pytest.mark.process
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("nothing_left_behind")]
 
 
 @pytest.fixture

@@ -6,19 +6,12 @@ import pytest
 
 from plugin_runtime.gateway_protocol import Wake
 from tests.fakes.plugin_scene import plugin_scene
-from tests.fakes.processes import nothing_left_behind
 from tests.fakes.waiting import settle, until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 QUIET = ("hello", "ready", "beats:0", "serve")
 """A worker that nobody asks for anything."""
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 @pytest.fixture

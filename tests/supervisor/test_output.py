@@ -19,13 +19,9 @@ from hypothesis import strategies as st
 from supervisor.clock import SystemClock
 from supervisor.log_files import LogFiles, LogWriter, Rotation
 from supervisor.output import CUT_MARK, LINE_LIMIT, TAIL_LINE_LIMIT, TAIL_LINES, LineSplitter, Output, Pipe
-from tests.fakes.processes import command, nothing_left_behind, until, wait_until
+from tests.fakes.processes import command, until, wait_until
 
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
 
 # --- splitting, pure ---

@@ -23,16 +23,9 @@ from supervisor.errors import (
 from supervisor.plugins import plugin_folders
 from supervisor.preparation import PreparationError
 from tests.fakes.plugin_scene import plugin_scene
-from tests.fakes.processes import nothing_left_behind
 from tests.fakes.waiting import DEADLINE, settle, until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 
 @pytest.fixture

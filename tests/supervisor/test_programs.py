@@ -10,16 +10,10 @@ from supervisor.errors import SpawnError
 from supervisor.process_stat import read_process_stat
 from supervisor.programs import Programs
 from supervisor.reaper import Reaper
-from tests.fakes.processes import command, nothing_left_behind, state_folder
+from tests.fakes.processes import command, state_folder
 from tests.fakes.waiting import DEADLINE, until
 
-pytestmark = pytest.mark.process
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("nothing_left_behind")]
 
 
 class Scene:

@@ -29,25 +29,18 @@ from tests.fakes.processes import (
     descriptors_below,
     exists,
     nasty_spec,
-    nothing_left_behind,
     state_folder,
     until,
     wait_until,
 )
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("nothing_left_behind")]
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _uvloop_was_used():
     """It keeps descriptors from its first loop for all later ones."""
     uvloop.run(asyncio.sleep(0))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 @pytest.fixture

@@ -9,18 +9,12 @@ from supervisor.changes import Changes
 from supervisor.child import Child
 from supervisor.replacement import Replacement
 from tests.fakes.process_table import RecordingOwner, guest_spec, process_table
-from tests.fakes.processes import exists, nothing_left_behind, state_folder
+from tests.fakes.processes import exists, state_folder
 from tests.fakes.waiting import until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 GOOD = ("hello", "ready", "serve")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 class Owner(RecordingOwner):

@@ -13,20 +13,14 @@ from supervisor.resources import OURSELVES, Resources
 from supervisor.sampler import Sampler
 from supervisor.spec import Limits, RestartPolicy
 from tests.fakes.process_table import guest_spec, process_table
-from tests.fakes.processes import nothing_left_behind, state_folder
+from tests.fakes.processes import state_folder
 from tests.fakes.waiting import until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 
 LIMITED = Limits(memory_hard_mb=60.0)
 NEVER = RestartPolicy("never")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 @pytest.fixture

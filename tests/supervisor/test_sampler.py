@@ -12,15 +12,11 @@ from supervisor.clock import SystemClock
 from supervisor.process_stat import read_process_stat
 from supervisor.sampler import Sampler
 from tests.fakes.moved_clock import MovedClock
-from tests.fakes.processes import command, nothing_left_behind, wait_until
+from tests.fakes.processes import command, wait_until
+
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
 process = pytest.mark.process
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 # --- real processes ---

@@ -23,19 +23,14 @@ from tests.fakes.processes import (
     descriptors_below,
     exists,
     nasty_spec,
-    nothing_left_behind,
     state_folder,
     wait_until,
 )
 from tests.source_code import ROOT
 
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
+
 process = pytest.mark.process
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 @pytest.fixture

@@ -14,21 +14,15 @@ from supervisor import template
 from supervisor.child_events import StopRequested
 from supervisor.process_stat import read_process_stat
 from supervisor.spec import Limits, RestartPolicy, RestartWhen, Timeouts
-from tests.fakes.processes import exists, nothing_left_behind
+from tests.fakes.processes import exists
 from tests.fakes.template_scene import APP, CRASHES_WHEN_FORKED, PATIENCE, is_forked, running, template_scene
 from tests.fakes.waiting import settle, until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 STOP = StopRequested(Cause.OPERATOR, "token:ci")
 LEAVES = APP.replace("\n\nasync", "\nos._exit(7)\n\n\nasync", 1)
 ONCE = RestartPolicy(RestartWhen.NEVER)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 @pytest.fixture

@@ -11,16 +11,10 @@ from supervisor.child import Child
 from supervisor.child_events import StartRequested
 from supervisor.spec import Limits, LivenessPolicy
 from tests.fakes.process_table import guest_spec, process_table, with_timeouts
-from tests.fakes.processes import nothing_left_behind, state_folder
+from tests.fakes.processes import state_folder
 from tests.fakes.waiting import until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 
 @pytest.fixture

@@ -7,16 +7,10 @@ import pytest
 from supervisor.validation import Validator
 from tests.fakes.builds import build_of
 from tests.fakes.process_table import process_table
-from tests.fakes.processes import nothing_left_behind, state_folder
+from tests.fakes.processes import state_folder
 from tests.fakes.waiting import until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 
 @pytest.fixture

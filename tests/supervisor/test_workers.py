@@ -15,20 +15,14 @@ from supervisor.child_events import Stalled, StopRequested
 from supervisor.errors import ConflictError, InvalidValueError, ReplacementError, StoreUnavailableError
 from supervisor.preparation import PreparationError
 from tests.fakes.plugin_scene import plugin_scene
-from tests.fakes.processes import exists, nothing_left_behind
+from tests.fakes.processes import exists
 from tests.fakes.waiting import DEADLINE, settle, until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 GOOD = ("hello", "ready", "serve")
 PATIENCE = 60.0
 """Seconds for twenty orders, each with processes to start and to stop."""
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 @pytest.fixture

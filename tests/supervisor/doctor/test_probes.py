@@ -20,14 +20,10 @@ from supervisor.interpreters import Interpreters, own
 from supervisor.programs import Programs
 from supervisor.reaper import Reaper
 from supervisor.state_folder import StateFolder
-from tests.fakes.processes import descriptors_below, nothing_left_behind, state_folder
+from tests.fakes.processes import descriptors_below, state_folder
 from tests.fakes.runners import ScriptedRunner
 
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
 
 @pytest.fixture

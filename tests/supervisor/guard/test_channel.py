@@ -17,17 +17,11 @@ from supervisor.guard.attendance import Attendance, open_pidfd
 from supervisor.guard.channel import GuardChannel
 from supervisor.guard.process_table import identify
 from supervisor.guard.selection import Identity
-from tests.fakes.processes import nothing_left_behind, wait_until
+from tests.fakes.processes import wait_until
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("nothing_left_behind")]
 
 HELLO = Hello(1, "guard", 12, 34, "nonce")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 class Scene:

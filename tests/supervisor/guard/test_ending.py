@@ -10,9 +10,9 @@ import pytest
 from supervisor.guard.ending import end_all
 from supervisor.guard.process_table import children_of, identify, read_table, send
 from supervisor.guard.selection import Exempt, Identity, ours
-from tests.fakes.processes import command, exists, nothing_left_behind, wait_until
+from tests.fakes.processes import command, exists, wait_until
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("nothing_left_behind")]
 
 WAITS = "print(flush=True); import time; time.sleep(3600)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(3600)"
@@ -23,12 +23,6 @@ print(flush=True)
 while True:
     time.sleep(3600)
 """
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 @pytest.fixture

@@ -20,22 +20,16 @@ from tests.fakes.job_scene import job_scene
 from tests.fakes.jobs import Every, FakeService, FakeStore, OtherHost, ScriptedHost, job, run_view
 from tests.fakes.moved_clock import MovedClock
 from tests.fakes.process_table import process_table
-from tests.fakes.processes import nothing_left_behind, state_folder
+from tests.fakes.processes import state_folder
 from tests.fakes.waiting import settle, until
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("nothing_left_behind")]
 
 CLEANUP = "reports.cleanup"
 DEATH = ExitView("1", "reports", "reports", "task", "operator", 0, None, "token:ci", 0.0, 1.0, [])
 NOW = 1_700_000_000.0
 DUE = NOW + 40
 """The next whole minute."""
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 @pytest.fixture

@@ -12,16 +12,10 @@ from supervisor.spec import Limits, RestartWhen
 from tests.fakes.job_scene import job_scene
 from tests.fakes.jobs import job
 from tests.fakes.process_table import guest_spec, with_timeouts
-from tests.fakes.processes import exists, nothing_left_behind, state_folder
+from tests.fakes.processes import exists, state_folder
 from tests.fakes.waiting import until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 
 @pytest.fixture

@@ -12,19 +12,13 @@ from supervisor.store.engine import sqlite_url
 from supervisor.store.store import Store
 from tests.fakes.jobs import ScriptedHost, job
 from tests.fakes.process_table import process_table
-from tests.fakes.processes import nothing_left_behind, state_folder
+from tests.fakes.processes import state_folder
 from tests.fakes.waiting import until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 CLEANUP = "reports.cleanup"
 HOURLY = job(trigger=Interval(3600.0, ZoneInfo("UTC")))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
 
 
 @pytest.fixture
