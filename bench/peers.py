@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import psutil
 from sides import APPLICATION, PACKAGES, PREFIX, Side, SideError, free_port
 
 SERVERS = ("uvicorn", "uvloop", "httptools")
-MANAGERS = ("gunicorn", "uvicorn-worker", "supervisor", "circus", "setuptools<81")
+MANAGERS = ("gunicorn", "uvicorn-worker", "supervisor", "circus", "setuptools<81", "granian[reload]")
 """circus imports pkg_resources."""
 
 _SUPERVISORD = """
@@ -61,7 +62,7 @@ class Peers:
     def versions(self) -> dict[str, str]:
         script = "import importlib.metadata, json, sys; "
         script += "print(json.dumps({name: importlib.metadata.version(name) for name in sys.argv[1:]}))"
-        names = [name.partition("<")[0] for name in (*PACKAGES, *SERVERS, *MANAGERS)]
+        names = [re.split("[<[]", name)[0] for name in (*PACKAGES, *SERVERS, *MANAGERS)]
         found: dict[str, str] = json.loads(subprocess.check_output([self.python, "-I", "-c", script, *names]))
         if self.pm2 is not None:
             package = self.pm2.parent.parent / "pm2" / "package.json"

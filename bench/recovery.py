@@ -69,6 +69,11 @@ class KeptXcore(Xcore):
 
 async def ask(url: str) -> bool:
     """Whether a new connection to the side gets the right answer."""
+    return await answer(url) == RIGHT
+
+
+async def answer(url: str) -> bytes | None:
+    """Ask over a new connection for a greeting; the body, None where it is not answered, or not with 200."""
     parts = urlsplit(url)
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -76,12 +81,13 @@ async def ask(url: str) -> bool:
             try:
                 head = f"GET {parts.path}/hello/world HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
                 writer.write(head.encode())
-                answer = await reader.read()
+                received = await reader.read()
             finally:
                 writer.close()
     except (OSError, TimeoutError):
-        return False
-    return answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(RIGHT)
+        return None
+    head, _, body = received.partition(b"\r\n\r\n")
+    return body if head.startswith(b"HTTP/1.1 200 ") else None
 
 
 async def right_answer(url: str) -> None:

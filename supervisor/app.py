@@ -32,9 +32,11 @@ from supervisor.health_news import HealthNews
 from supervisor.interpreters import Interpreters
 from supervisor.jobs.manager import TaskManager
 from supervisor.log_files import LogFiles, LogWriter
-from supervisor.operations import Operations
+from supervisor.operations import AUDITED, Operations
 from supervisor.order_to_end import End, OrderToEnd
 from supervisor.own_log import configure_logging, let_go_of_output
+from supervisor.plugin_directory import PluginDirectory
+from supervisor.plugin_operations import PluginOperations
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_state import health_of
 from supervisor.plugins import Plugins
@@ -60,6 +62,7 @@ from supervisor.surroundings import Surroundings
 from supervisor.system import System
 from supervisor.takeover import Takeover
 from supervisor.tasks.base_template import BaseTemplate
+from supervisor.tasks.discovery import is_no_task
 from supervisor.tasks.ground import Grounds
 from supervisor.tasks.module_copy import ModuleCopies
 from supervisor.tasks.preparation import TaskPreparation
@@ -77,14 +80,6 @@ logger = logging.getLogger(__name__)
 
 ORPHANS_PATIENCE = 5.0
 """Seconds for the gateways of a supervisor that died to leave the port."""
-AUDITED = frozenset(
-    {
-        "config.autorestart", "config.reload", "config.update", "jobs.pause", "jobs.reload", "jobs.resume", "jobs.run",
-        "plugins.restart", "plugins.scale", "system.stop", "system.upgrade", "tasks.restart", "tasks.start",
-        "tasks.stop",
-    }
-)  # fmt: skip
-"""Operations that change something, beside those that put themselves on record."""
 STARTS = os.cpu_count() or 1
 """Processes that start at once, and validating ones at once: imports are all CPU."""
 THREADS = STARTS + 4
@@ -142,15 +137,14 @@ class Workshop:
     preparation: Preparation
 
 
-def make_workshop(
-    configuration: Configuration, folder: StateFolder, programs: Programs, validator: Validator
-) -> Workshop:
+def make_workshop(live: LiveConfiguration, folder: StateFolder, programs: Programs, validator: Validator) -> Workshop:
+    configuration = live.current
     index = PackageIndex(programs, os.environ, configuration.supervisor.index_url)
     builder = Builder(folder.environments / ".cache", programs, index, os.environ)
     interpreters = Interpreters(programs, os.environ, folder.interpreters)
     installer = Installer(folder.environments, builder, interpreters, configuration.base_environment)
     runtime = Runtime(folder.runtime, builder)
-    preparation = Preparation(configuration, installer, runtime, Generations(folder.generations), validator)
+    preparation = Preparation(live, installer, runtime, Generations(folder.generations), validator)
     return Workshop(installer, runtime, validator, preparation)
 
 
@@ -195,6 +189,7 @@ class Supervisor:
         self._jobs: TaskManager
         self._tasks: ServiceManager
         self._plugins: Plugins
+        self._plugin_operations: PluginOperations
         self._programs: Programs
         self._gateway_processes: GatewayProcesses
         self._around: Surroundings
@@ -284,7 +279,7 @@ class Supervisor:
         self._jobs = TaskManager(self._store, self._around, self._tree, self._recorder.put)
         validator = Validator(self._tree, self._around, self._recorder.put, STARTS)
         programs = self._programs = Programs(self._around.reaper, self._folder, self._recorder.put)
-        workshop = make_workshop(self._configuration, self._folder, programs, validator)
+        workshop = make_workshop(self._live, self._folder, programs, validator)
         self._plugins = self._make_plugins(workshop.preparation, logs, resources)
         self._tasks = self._make_tasks(workshop, logs, resources)
         self._jobs.begin_reload = self._tasks.reload_all
@@ -316,7 +311,7 @@ class Supervisor:
         await tokens.start()
         self._system = System(
             self._tree,
-            self._plugins,
+            self._plugin_operations,
             self._tasks,
             resources,
             self._store.exits,
@@ -332,7 +327,8 @@ class Supervisor:
             self._configuration.supervisor.adopt_grace,
             self._order.upgrade,
         )
-        parts = (self._system, self._plugins, self._tasks, self._jobs, self._reconfiguration, census, tokens, upgrade)
+        plugins, reconfiguration = self._plugin_operations, self._reconfiguration
+        parts = (self._system, plugins, self._tasks, self._jobs, reconfiguration, census, tokens, upgrade)
         for part in parts:
             self._operations.register(part.operations, audited=AUDITED & part.operations.keys())
 
@@ -361,7 +357,14 @@ class Supervisor:
             changed=self._news.changed,
             released=self._retry_refused,
         )
-        return Plugins(self._configuration.plugins_directory, services, logs, self._store.exits)
+        directory = PluginDirectory(
+            self._configuration.plugins_directory,
+            lambda: self._live.current.manager.snapshot.ignores,
+            self._configuration.manager.plugins.interval,
+        )
+        plugins = Plugins(directory, services, self._store.exits)
+        self._plugin_operations = PluginOperations(plugins, services, logs)
+        return plugins
 
     def _make_tasks(self, workshop: "Workshop", logs: LogFiles, resources: Resources) -> ServiceManager:
         copies = ModuleCopies(self._folder.task_copies)
@@ -378,7 +381,7 @@ class Supervisor:
             recorded=self._recorder.put,
             changed=self._news.changed,
         )
-        watch = FolderWatch(self._configuration.tasks_directory, self._configuration.manager.tasks.interval)
+        watch = FolderWatch(self._configuration.tasks_directory, self._configuration.manager.tasks.interval, is_no_task)
         return ServiceManager(services, watch, logs, self._store.exits)
 
     # --- run ---

@@ -39,5 +39,5 @@ async def within(seconds: float, step: "asyncio.Task[None]", what: str) -> None:
     if not done:
         raise TookTooLongError(what, seconds)
     if step.cancelled():
-        raise ConflictError(f"{what} was given up: xcore is stopping")
+        raise ConflictError(f"{what} was given up: another order came, or xcore is stopping")
     step.result()

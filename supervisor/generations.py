@@ -9,14 +9,17 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from plugin_runtime.protocol import PROTOCOL_VERSION, Description
 from plugin_runtime.wire import from_wire, to_wire
+from supervisor.environments.environment import Environment, Interpreter
 from supervisor.errors import ConflictError, XcoreError
 from supervisor.snapshot import GONE, Snapshot, open_plain
 
@@ -34,8 +37,6 @@ class Generation:
     plugin: str
     hash: str
     folder: Path
-    snapshot: Snapshot
-    """What was copied; newer than what was asked for, if files changed meanwhile."""
     environment: str
     """Fingerprint of its environment."""
 
@@ -43,6 +44,25 @@ class Generation:
     def source(self) -> Path:
         """The copy of its code."""
         return self.folder / "source"
+
+
+@dataclass(frozen=True)
+class Served:
+    """Which generations of a plugin have served, by hash; "" for none. Kept for the next supervisor."""
+
+    current: str = ""
+    before: str = ""
+    """Served before ``current``, and can serve again."""
+    withdrawn: str = ""
+    """The operator has rolled back from it: not to be served again before the folder says something else."""
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a generation was made from beside its code. ``manifest``: as JSON."""
+
+    manifest: dict[str, Any]
+    environment: Environment
 
 
 class _ChangedError(Exception):
@@ -55,10 +75,10 @@ class Generations:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def make(
-        self, plugin: str, snapshot: Snapshot, environment: str, configuration: Mapping[str, object]
-    ) -> Generation:
-        """Return the generation of this code, environment (its fingerprint) and configuration, made where it is new.
+    def make(self, plugin: str, snapshot: Snapshot, ingredients: Ingredients) -> Generation:
+        """Return the generation of this code and these ingredients, made where it is new.
+
+        It may be that of newer code, if files changed meanwhile.
 
         Raises:
             ConflictError: the files change faster than they can be copied.
@@ -66,10 +86,10 @@ class Generations:
             XcoreError: the copy cannot be written.
         """
         for _ in range(TRIES):
-            generation = self._named(plugin, snapshot, environment, configuration)
+            generation = self._named(plugin, snapshot, ingredients)
             try:
                 if not generation.folder.is_dir():
-                    self._copy(generation)
+                    self._copy(generation, snapshot, ingredients)
             except _ChangedError:
                 snapshot = snapshot.again()
             except OSError as error:
@@ -81,6 +101,36 @@ class Generations:
             f"cannot copy the code of plugin {plugin!r}: its files keep changing",
             hint="name what is written all the time in the plugin's .gitignore",
         )
+
+    def find(self, plugin: str, name: str) -> tuple[Generation, Ingredients] | None:
+        """The generation of ``plugin`` whose hash is ``name``; None where it, or its environment, is gone."""
+        folder = self._folder / plugin / name
+        try:
+            data = json.loads(_ingredients_file(folder).read_text(encoding="utf-8"))
+            found = dict(data["environment"])
+            interpreter = Interpreter(**{**found["interpreter"], "path": Path(found["interpreter"]["path"])})
+            environment = Environment(**{**found, "folder": Path(found["folder"]), "interpreter": interpreter})
+            manifest = dict(data["manifest"])
+        except (OSError, ValueError, TypeError, KeyError):  # of another version, or gone
+            return None
+        if not name or not environment.python.exists():
+            return None
+        return Generation(plugin, name, folder, environment.fingerprint), Ingredients(manifest, environment)
+
+    def served(self, plugin: str) -> Served:
+        """Which generations have served; nothing where that is not known."""
+        try:
+            return Served(**json.loads(self._served_file(plugin).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return Served()
+
+    def keep_served(self, plugin: str, served: Served) -> None:
+        """Remember it.
+
+        Raises:
+            XcoreError: it cannot be written.
+        """
+        _write(self._served_file(plugin), asdict(served))
 
     def description(self, generation: Generation) -> Description | None:
         """What the validator found in ``generation`` before; None: not validated, or by another version of xcore."""
@@ -97,38 +147,48 @@ class Generations:
             XcoreError: it cannot be written.
         """
         data = {"protocol": PROTOCOL_VERSION, "description": to_wire(description)}
-        file = _description_file(generation)
-        try:
-            draft = file.with_suffix(".tmp")
-            draft.write_text(json.dumps(data), encoding="utf-8")
-            draft.rename(file)
-        except OSError as error:
-            raise XcoreError(f"cannot write {file}: {error.strerror or error}") from error
+        _write(_description_file(generation), data)
 
     def prune(self, plugin: str, keep: set[str]) -> None:
         """Remove the generations of ``plugin`` whose hashes are not in ``keep``, and what a kill left half made."""
         with suppress(FileNotFoundError):
             for folder in list((self._folder / plugin).iterdir()):
-                if folder.name not in keep:
+                if folder.is_dir() and folder.name not in keep:
                     _remove(folder)
 
-    def _named(
-        self, plugin: str, snapshot: Snapshot, environment: str, configuration: Mapping[str, object]
-    ) -> Generation:
-        parts = [snapshot.hash, environment, json.dumps(configuration, sort_keys=True, default=str)]
-        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_HASH_LENGTH]
-        return Generation(plugin, name, self._folder / plugin / name, snapshot, environment)
+    def _served_file(self, plugin: str) -> Path:
+        return self._folder / plugin / "served.json"
 
-    def _copy(self, generation: Generation) -> None:
+    def _named(self, plugin: str, snapshot: Snapshot, ingredients: Ingredients) -> Generation:
+        environment = ingredients.environment.fingerprint
+        parts = [snapshot.hash, environment, json.dumps(ingredients.manifest, sort_keys=True, default=str)]
+        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_HASH_LENGTH]
+        return Generation(plugin, name, self._folder / plugin / name, environment)
+
+    def _copy(self, generation: Generation, snapshot: Snapshot, ingredients: Ingredients) -> None:
         owner = generation.folder.parent
         owner.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{generation.hash}.", suffix=".tmp", dir=owner))
         try:
-            _copy_files(generation.snapshot, draft / "source")
+            _copy_files(snapshot, draft / "source")
+            _ingredients_file(draft).write_text(json.dumps(asdict(ingredients), default=str), encoding="utf-8")
             draft.rename(generation.folder)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
+
+
+def _write(file: Path, data: Mapping[str, object]) -> None:
+    try:
+        draft = file.with_suffix(".tmp")
+        draft.write_text(json.dumps(data), encoding="utf-8")
+        draft.rename(file)
+    except OSError as error:
+        raise XcoreError(f"cannot write {file}: {error.strerror or error}") from error
+
+
+def _ingredients_file(folder: Path) -> Path:
+    return folder / "ingredients.json"
 
 
 def _description_file(generation: Generation) -> Path:
@@ -155,8 +215,9 @@ def _copy_file(original: Path, copy: Path) -> str:
         while chunk := source.read(_CHUNK):
             digest.update(chunk)
             target.write(chunk)
-        times = os.fstat(source.fileno())
-    os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
+        status = os.fstat(source.fileno())
+        os.fchmod(target.fileno(), stat.S_IMODE(status.st_mode) | stat.S_IRUSR)  # a secret stays one in the copy
+    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
     return digest.hexdigest()
 
 

@@ -32,6 +32,27 @@ class HeldPrefix:
             if former and former != self.value:
                 self._dropped()
 
+    def check(self, prefix: str) -> None:
+        """Raise PluginRefusedError where ``change`` would, now."""
+        self._claims.check(self._plugin, prefix)
+
+    def change(self, prefix: str) -> None:
+        """Hold ``prefix`` instead of the one before, which stays where this one is not to be had.
+
+        Raises:
+            PluginRefusedError: it is another's, or reserved, or no prefix at all.
+        """
+        former, self.value = self.value, self._claims.claim(self._plugin, prefix)
+        if former and former != self.value:
+            self._dropped()
+
+    def release(self) -> None:
+        """Hold none."""
+        former, self.value = self.value, ""
+        self._claims.release(self._plugin)
+        if former:
+            self._dropped()
+
     def take_meanwhile(self, prefix: str) -> None:
         """Hold ``prefix`` until the plugin can say what it claims, so that its callers wait, or learn what is wrong.
 

@@ -18,9 +18,17 @@ class IdleStop:
     """Owns the Idleness of one plugin; only its ``_follow`` replaces it."""
 
     def __init__(
-        self, plugin: str, workers: Workers, gateways: Gateways, clock: Clock, changed: Callable[[], None]
+        self,
+        plugin: str,
+        workers: Callable[[], Workers | None],
+        gateways: Gateways,
+        clock: Clock,
+        changed: Callable[[], None],
     ) -> None:
-        """``changed``: called when its state, or what gateways are to be told, may be another one."""
+        """``workers``: those it has at the moment.
+
+        ``changed``: called when its state, or what gateways are to be told, may be another one.
+        """
         self._plugin = plugin
         self._workers = workers
         self._gateways = gateways
@@ -40,9 +48,10 @@ class IdleStop:
 
     def look(self, idle_stop: float, *, held: bool) -> None:
         """To be called every second or so. ``held``: somebody is at work on the plugin."""
-        held = held or self._workers.are_changing
+        workers = self._workers()
+        held = held or (workers is not None and workers.are_changing)
         now = self._clock.monotonic()
-        self._follow(look(self._idleness, _seen(self._workers.children), idle_stop, now, held=held))
+        self._follow(look(self._idleness, _seen(self._children), idle_stop, now, held=held))
 
     def wake(self) -> None:
         """Somebody wants it."""
@@ -66,11 +75,17 @@ class IdleStop:
                 self._stop()
             case Order.START:
                 logger.info("Waking plugin %s", self._plugin)
-                self._workers.wake()
+                if (workers := self._workers()) is not None:
+                    workers.wake()
                 self._changed()
 
+    @property
+    def _children(self) -> Sequence[Child]:
+        workers = self._workers()
+        return workers.children if workers is not None else ()
+
     def _stop(self) -> None:
-        for child in self._workers.children:
+        for child in self._children:
             child.post(StopRequested(Cause.IDLE, SUPERVISOR))
         self._changed()
 
@@ -80,7 +95,7 @@ class IdleStop:
 
         def acknowledged() -> None:
             if self._idleness is withdrawn:  # otherwise it was woken meanwhile
-                self._follow(switched(withdrawn, _seen(self._workers.children)))
+                self._follow(switched(withdrawn, _seen(self._children)))
 
         self._gateways.when_switched(acknowledged)
 

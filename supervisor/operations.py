@@ -25,6 +25,15 @@ Operation = Callable[..., Awaitable[Any]]
 Audit = Callable[[AuditEntry], Awaitable[None]]
 """Puts an entry on record; what is wrong with the database is its own affair."""
 
+AUDITED = frozenset(
+    {
+        "config.autorestart", "config.reload", "config.update", "jobs.pause", "jobs.reload", "jobs.resume", "jobs.run",
+        "plugins.disable", "plugins.enable", "plugins.reload", "plugins.restart", "plugins.rollback", "plugins.scale",
+        "system.stop", "system.upgrade", "tasks.restart", "tasks.start", "tasks.stop",
+    }
+)  # fmt: skip
+"""Operations that change something, beside those that put themselves on record."""
+
 _SUCCEEDED = "succeeded"
 _CANCELLED = "cancelled"
 

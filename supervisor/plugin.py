@@ -1,33 +1,20 @@
-"""One plugin as the supervisor runs it: how it is brought up, its instances, its route.
-
-A plugin is brought up by a task of its own, so that none waits for another's installer. Whatever that ends with is kept
-here and shown; it never ends anybody else.
-"""
+"""One plugin as the supervisor runs it: what is wanted of it, what others see of it, and its route."""
 
 import asyncio
-import logging
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
 
 from plugin_runtime.protocol import Cause, PluginState, Route
 from plugin_runtime.views import ExitView, PluginError
 from supervisor.child import Child
-from supervisor.errors import ConflictError, PluginRefusedError, StoreError
-from supervisor.held_prefix import HeldPrefix
-from supervisor.idle_stop import IdleStop
-from supervisor.jobs.plugin_jobs import declare_jobs
+from supervisor.deployment import Deployment
+from supervisor.errors import ConflictError
 from supervisor.manifest import PluginManifest
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_state import state_of_instances
 from supervisor.plugin_view import route_of
-from supervisor.prefixes import check_plugin_name
-from supervisor.preparation import PreparationError, Prepared
-from supervisor.store.repository import PluginFacts
-from supervisor.worker_spec import api_prefix, default_prefix, manifest_prefix
-from supervisor.workers import Workers
-
-logger = logging.getLogger(__name__)
+from supervisor.preparation import Prepared
+from supervisor.store.repository import PluginRow
+from supervisor.works import Works
 
 
 class Plugin:
@@ -50,81 +37,117 @@ class Plugin:
         self.name = name
         self.folder = folder
         self.active = active
-        self.prepared: Prepared | None = None
-        self.workers = Workers(name, services, self._changed)
-        self._idle = IdleStop(name, self.workers, services.gateways, services.around.clock, self._changed)
-        self._error: PluginError | None = None
+        self.deployment = Deployment(name, folder, services, self._wanted_of, self._changed)
+        self.serving = self.deployment.serving
+        self.works = Works()
+        """What is being done with it."""
         self._services = services
         self._former_prefix = prefix
-        self._held = HeldPrefix(name, services.claims, self._prefix_dropped)
-        self._refused = False
-        self._preparing = False
-        self._installing = False
         self._count = count
-        self._lock = asyncio.Lock()
+        self._orders = asyncio.Lock()
 
     # --- what others see ---
 
     @property
     def prefix(self) -> str:
         """What it owns of the URL space; "" while it owns nothing."""
-        return self._held.value
+        return self.serving.held.value
+
+    @property
+    def prepared(self) -> Prepared | None:
+        """What serves is made from."""
+        return self.serving.prepared
 
     @property
     def state(self) -> PluginState:
         if not self.active:
             return PluginState.DISABLED
-        if self._refused:
+        if self.deployment.is_refused:
             return PluginState.REFUSED
-        if self._idle.is_asleep:
+        if self.serving.idle.is_asleep:
             return PluginState.IDLE
         if self.instances:
             return state_of_instances([child.state for child in self.instances], self.wanted)
-        if self._error is not None:
+        if self.deployment.error is not None:
             return PluginState.FAILED
-        return PluginState.INSTALLING if self._installing else PluginState.PENDING
+        return PluginState.INSTALLING if self.deployment.is_installing else PluginState.PENDING
 
     @property
     def wanted(self) -> int:
+        if self.prepared is None:
+            return (self._count or 1) if self.active else 0
+        return self._wanted_of(self.prepared.build.manifest)
+
+    def _wanted_of(self, manifest: PluginManifest) -> int:
         if not self.active:
             return 0
-        if self.prepared is None:
-            return self._count or 1
-        manifest = self.prepared.build.manifest
         return 1 if manifest.exclusive else self._count or manifest.instances
 
     @property
     def ready(self) -> int:
-        return self.workers.ready
+        return self.serving.ready
+
+    @property
+    def restarts(self) -> int:
+        return self.serving.restarts
 
     @property
     def instances(self) -> list[Child]:
-        return self.workers.children
+        return self.serving.children
 
     @property
     def error(self) -> PluginError | None:
-        """What keeps it, or a worker of it, from being served as it should."""
-        return self._error or self.workers.error
+        """What keeps it, or its newest code, or a worker of it, from being served as it should."""
+        return self.deployment.error or self.serving.error
 
     @property
     def notes(self) -> list[str]:
         """What does not work and keeps it from nothing, in sentences for people."""
-        return self.workers.notes
+        return self.serving.notes
 
     @property
     def last_exit(self) -> ExitView | None:
-        return self.workers.last_exit
+        return self.serving.last_exit
 
     @property
-    def is_refused(self) -> bool:
-        return self._refused
+    def is_autoreloaded(self) -> bool:
+        """Whether a change of its folder is followed at once. What config.json says takes effect at once, too."""
+        configuration = self._services.live.current
+        if not configuration.manager.plugins.autoreload:
+            return False
+        written: bool | None = configuration.plugin_overrides(self.name).get("autoreload")
+        if written is None and self.prepared is not None:
+            written = self.prepared.build.manifest.autoreload
+        return written is not False
 
     # --- what is done with it ---
 
-    async def bring_up(self) -> None:
-        """Prepare and start it; returns when its instances are started, or with ``error`` set."""
-        async with self._lock:
-            await self._bring_up()
+    async def check_folder(self) -> None:
+        """Raise ConflictError where there is none: nothing can be served from it."""
+        if not await asyncio.to_thread(self.folder.is_dir):
+            raise ConflictError(f"cannot enable plugin {self.name!r}: there is no folder {self.folder}")
+
+    async def set_active(self, *, active: bool) -> None:
+        """Write down whether it is to be served; of several at once, the one that is stored last holds.
+
+        Raises:
+            StoreError: that cannot be stored, and nothing has changed.
+        """
+        async with self._orders:
+            await self._services.repository.status(self.name, active=active)
+            self.active = active
+        self._changed()
+
+    def recall(self, row: PluginRow) -> None:
+        """It was here before: be what it was then."""
+        self.active, self._count, self._former_prefix = row.active, row.instances, row.api_prefix
+        if self.active:
+            self.claim_former()
+
+    def note_change(self) -> bool:
+        """Its folder says something else; whether that is to be followed now, or waits for somebody's order."""
+        self.deployment.is_stale = True
+        return self.active and self.is_autoreloaded
 
     async def restart(self, actor: str) -> None:
         """Replace all instances, one after the other; a plugin of which none is ready is brought up from the beginning.
@@ -134,17 +157,12 @@ class Plugin:
         Raises:
             ReplacementError: a new instance did not become ready; those that serve go on.
         """
-        async with self._lock:
-            if self.ready:
-                self._idle.forget()
-                await self.workers.replace_all(Cause.OPERATOR, actor)
+        async with self.deployment.lock:
+            if self.ready and self.serving.workers is not None:
+                self.serving.idle.forget()
+                await self.serving.workers.replace_all(Cause.OPERATOR, actor)
                 return
-            # What it is made from may be what somebody has just mended.
-            self._preparing = True
-            self._idle.forget()
-            await self.workers.retire(Cause.OPERATOR, actor)
-            await self._bring_up()
-            await self.workers.settled()
+        await self.deployment.bring_up_anew(Cause.OPERATOR, actor)
 
     def check_count(self, count: int) -> PluginManifest:
         """Return its manifest, if that allows ``count`` instances.
@@ -175,18 +193,18 @@ class Plugin:
 
     async def scale(self, actor: str) -> None:
         """Have as many instances as are wanted; returns when they are ready or have failed. If idle, it is woken."""
-        async with self._lock:
-            self._idle.wake()
-            if self.instances:
-                await self.workers.scale(self.wanted, actor)
+        async with self.deployment.lock:
+            self.serving.idle.wake()
+            if self.serving.workers is not None and self.instances:
+                await self.serving.workers.scale(self.wanted, actor)
 
     def wake(self) -> None:
         """A request waits for it."""
-        self._idle.wake()
+        self.serving.idle.wake()
 
     def look(self) -> None:
         """Let it stop if nobody has asked for it for long enough; to be called every second or so."""
-        self._idle.look(self._idle_stop, held=self._lock.locked())
+        self.serving.idle.look(self._idle_stop, held=self.deployment.lock.locked())
 
     @property
     def _idle_stop(self) -> float:
@@ -196,89 +214,9 @@ class Plugin:
             return written or 0.0
         return self.prepared.build.manifest.idle_stop
 
-    async def admit(self) -> None:
-        """Try again to get the prefix that was refused."""
-        async with self._lock:
-            if self._refused:
-                await self._bring_up()
-
-    async def _bring_up(self) -> None:
-        self._error, self._refused, self._preparing = None, False, True
-        self._changed()
-        try:
-            await self._guarded(self._prepare_and_admit())
-        finally:
-            self._preparing = self._installing = False
-            self._changed()
-
-    async def _guarded(self, step: Coroutine[Any, Any, None]) -> None:
-        """The boundary of a plugin: whatever goes wrong with it is shown there, and is nobody else's trouble."""
-        try:
-            await step
-        except PreparationError as error:
-            self._error = error.error
-            # Code that cannot be imported cannot say its prefix: callers of the default shall learn that it failed.
-            self._held.take_meanwhile(default_prefix(self.name))
-            logger.error("Plugin %s cannot be served (%s): %s", self.name, error.error.phase, error)  # noqa: TRY400
-        except PluginRefusedError as error:
-            self._refused = True
-            self._error = PluginError("manifest", "PluginRefused", str(error), hint=error.hint)
-            logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator; the traceback would be ours
-        except Exception as error:
-            self._error = PluginError("internal", type(error).__name__, "failed inside xcore; its log has the details")
-            logger.exception("Plugin %s cannot be brought up", self.name)
-        self._changed()
-
-    async def _prepare_and_admit(self) -> None:
-        check_plugin_name(self.folder.name)
-        preparation = self._services.preparation
-        manifest = await preparation.read_manifest(self.name, self.folder)
-        prefix = manifest_prefix(manifest)
-        if prefix is not None:
-            # Before the long part: its callers wait, or learn that it failed, and nobody builds what will be refused.
-            self._held.take(prefix)
-            self._changed()
-        self.prepared = await preparation.prepare(manifest, self.folder, self._progress)
-        await self._admit(self.prepared)
-
-    async def _admit(self, prepared: Prepared) -> None:
-        """Claim the prefix, register the plugin and start its instances."""
-        self._held.take(api_prefix(prepared.build.manifest, prepared.description))
-        self._refused, self._error = False, None
-        await self._register(prepared)
-        self.workers.start(prepared, self.prefix, self.wanted)
-        declare_jobs(self._services.jobs, prepared.build, self._services.configuration.supervisor.adopt_grace)
-
     def claim_former(self) -> None:
         """Own what it owned in an earlier life, before any newcomer can take it."""
-        self._held.take_meanwhile(self._former_prefix)
-
-    def _prefix_dropped(self) -> None:
-        self._services.gateways.drop_route(self.name)
-        self._services.released()
-
-    async def _register(self, prepared: Prepared) -> None:
-        found, manifest = prepared.description, prepared.build.manifest
-        facts = PluginFacts(
-            name=self.name,
-            version=found.version or manifest.version,
-            author=found.author or manifest.author,
-            api_prefix=self.prefix,
-            tag_for_identified=found.tags,
-            trigger=found.trigger,
-        )
-        try:
-            await self._services.repository.register(facts)
-        except StoreError as error:
-            # Serving never depends on the database; the record is written at the next start at the latest.
-            logger.warning("Cannot register plugin %s: %s", self.name, error)
-
-    def _progress(self, line: str) -> None:
-        self._services.around.logs.write(self.name, "installer", "out", [line])
-        if not self._installing:
-            self._installing = True
-            logger.info("Building the environment of plugin %s", self.name)
-            self._changed()
+        self.serving.held.take_meanwhile(self._former_prefix)
 
     # --- what the gateways are told ---
 
@@ -290,13 +228,13 @@ class Plugin:
     def route(self) -> Route:
         """What the gateways are to know of it now."""
         limits = self.prepared.build.manifest if self.prepared else None
-        parking = self._idle.is_parking
+        parking = self.serving.idle.is_parking
         return route_of(
             self.name,
             self.prefix,
-            [] if parking else self.workers.linked,
+            [] if parking else self.serving.linked,
             state=PluginState.IDLE if parking else self.state,
-            expected=parking or self._preparing or self.workers.is_expected,
+            expected=parking or self.deployment.is_expected,
             error=self.error.message if self.error else "",
             request_timeout=limits.request_timeout if limits else 0.0,
             max_in_flight=limits.max_in_flight if limits else 0,

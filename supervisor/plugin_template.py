@@ -23,8 +23,10 @@ class PluginTemplate:
         """What does not work and keeps nobody from being served."""
         return list(self._notes.values())
 
-    def start(self, prepared: Prepared, learned: Callable[[list[str]], None]) -> None:
+    def provide(self, prepared: Prepared, learned: Callable[[list[str]], None]) -> None:
         """``learned``: told which modules its forks had to import themselves."""
+        if self._template is not None:
+            return
         template = _template_of(prepared, self._services, learned) if prepared.build.manifest.template else None
         self._notes = template.notes if template else {}
         if template is not None and self._services.births.can_use(template):

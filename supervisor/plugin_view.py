@@ -11,6 +11,7 @@ from supervisor.child_record import SERVING
 from supervisor.exits import explain
 from supervisor.preparation import Prepared
 from supervisor.sampler import Sample
+from supervisor.store.repository import PluginFacts
 
 RETRY_AFTER = 1.0
 """Seconds after which a caller may try a plugin again that is coming; a failed one is probed after minutes."""
@@ -31,7 +32,9 @@ class Shown(Protocol):
 
     name: str
     active: bool
-    prepared: Prepared | None
+
+    @property
+    def prepared(self) -> Prepared | None: ...
 
     @property
     def instances(self) -> list[Child]: ...
@@ -120,6 +123,19 @@ def plugin_view(plugin: Shown, latest: Callable[[Child], Sample | None], traffic
         error=plugin.error,
         traffic=traffic,
         notes=plugin.notes,
+    )
+
+
+def facts_of(name: str, prefix: str, prepared: Prepared) -> PluginFacts:
+    """What is stored of a plugin: what its code says of itself, else its manifest."""
+    found, manifest = prepared.description, prepared.build.manifest
+    return PluginFacts(
+        name=name,
+        version=found.version or manifest.version,
+        author=found.author or manifest.author,
+        api_prefix=prefix,
+        tag_for_identified=found.tags,
+        trigger=found.trigger,
     )
 
 

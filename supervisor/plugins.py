@@ -1,51 +1,42 @@
-"""All plugins: found in their directory, brought up side by side, asked about and acted on by name."""
+"""All plugins: found in their directory, brought up side by side, followed as it changes."""
 
 import asyncio
 import logging
-import os
-from collections.abc import Coroutine, Mapping
-from pathlib import Path
+from collections.abc import Coroutine, Iterator, Mapping
 from typing import Any
 
-from plugin_runtime.protocol import PluginHealth, PluginState
-from plugin_runtime.views import PluginView
-from supervisor.changes import within
-from supervisor.config.plugin_keys import MOST_INSTANCES
+from plugin_runtime.protocol import Cause, PluginHealth, PluginState
+from supervisor.config.configuration import Configuration
 from supervisor.config.unknown_names import warn_of_unknown_names
-from supervisor.errors import (
-    ConfigurationError,
-    ConflictError,
-    InvalidValueError,
-    PluginRefusedError,
-    StoreError,
-    UnknownNameError,
-)
-from supervisor.log_files import LogFiles
-from supervisor.operations import Operation
+from supervisor.deployment import SUPERVISOR
+from supervisor.directory_look import Difference
+from supervisor.errors import StoreError, UnknownNameError
 from supervisor.plugin import Plugin
+from supervisor.plugin_directory import PluginDirectory
+from supervisor.plugin_folder import PluginFolder
 from supervisor.plugin_services import PluginServices
-from supervisor.plugin_view import plugin_view
 from supervisor.store.exits import ExitLog
+from supervisor.store.repository import PluginRow
 from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
-MOST_LINES = 10_000
-"""Of a log in one answer."""
-
 LOOK_INTERVAL = 0.5
 """Seconds between two looks at whether plugins are asked for; workers tell of that every second."""
+WATCHER = "watcher"
+"""Actor of what follows a change of files."""
+CONFIGURATION = "configuration"
+"""Actor of what follows a change of it."""
 
 _ON_THE_WAY = {PluginState.PENDING, PluginState.INSTALLING, PluginState.STARTING, PluginState.BACKOFF}
 
 
 class Plugins:
-    """Owns every Plugin and what is being done with them."""
+    """Owns every Plugin. None of them ever waits for another."""
 
-    def __init__(self, directory: Path, services: PluginServices, logs: LogFiles, exits: ExitLog) -> None:
+    def __init__(self, directory: PluginDirectory, services: PluginServices, exits: ExitLog) -> None:
         self._directory = directory
         self._services = services
-        self._logs = logs
         self._exits = exits
         self._plugins: dict[str, Plugin] = {}
         self._works = Works()
@@ -53,73 +44,184 @@ class Plugins:
         self._looking: asyncio.TimerHandle | None = None
         services.gateways.wanted = self._wake
 
+    def __iter__(self) -> Iterator[Plugin]:
+        """By name."""
+        return iter(sorted(self._plugins.values(), key=lambda plugin: plugin.name))
+
     # --- life ---
 
     async def discover(self) -> None:
-        """Find the folders and begin to bring up each; returns before they are up.
+        """Find the folders and begin to bring up each; returns before they are up. From now on changes are followed.
 
         Raises:
             StoreError: it is not known which plugins are disabled.
             ConfigurationError: the plugin directory cannot be read.
         """
-        known = {row.name: row for row in await self._services.repository.get_all()}
-        for folder in await asyncio.to_thread(plugin_folders, self._directory):
-            name = _printable(folder.name)
-            row = known.get(name)
-            plugin = Plugin(
-                name,
-                folder,
-                self._services,
-                active=row.active if row else True,
-                prefix=row.api_prefix if row else "",
-                count=row.instances if row else None,
-            )
-            self._plugins[name] = plugin
+        rows = {row.name: row for row in await self._services.repository.get_all()}
+        folders = await self._directory.first_look()
+        for name, folder in folders.items():
+            self._plugins[name] = self._made(name, folder, rows.get(name))
         active = [plugin for plugin in self._plugins.values() if plugin.active]
         for plugin in active:
             plugin.claim_former()
         for plugin in active:
-            self._works.begin(self._bring_up(plugin), f"plugin-{plugin.name}")
-        if not self._plugins:
-            logger.info("There are no plugins in %s yet", self._directory)
+            self.begin(plugin, self._bring_up(plugin))
+        self._remember({name: row for name, row in rows.items() if name not in folders})
+        if not folders:
+            logger.info("There are no plugins in %s yet", self._directory.path)
         self._look()
-        warn_of_unknown_names("plugins", self._services.configuration.plugins, self._plugins, self._directory)
+        configuration = self._services.live.current
+        warn_of_unknown_names("plugins", configuration.plugins, self._plugins, self._directory.path)
+        self._services.live.subscribe(self._apply)
+        self._directory.start(self._follow)
+
+    def _remember(self, rows: Mapping[str, PluginRow]) -> None:
+        """Those that have a record and no folder: they are disabled, and not forgotten."""
+        for name, row in rows.items():
+            plugin = self._plugins[name] = Plugin(name, self._directory.path / name, self._services, active=False)
+            if row.active:
+                logger.warning("The folder of plugin %s is gone: it is disabled", name)
+                self._works.begin(self.set_active(plugin, SUPERVISOR, active=False), f"vanished-{name}")
+
+    def _made(self, name: str, folder: PluginFolder, row: PluginRow | None) -> Plugin:
+        return Plugin(
+            name,
+            folder.path,
+            self._services,
+            active=row.active if row else True,
+            prefix=row.api_prefix if row else "",
+            count=row.instances if row else None,
+        )
 
     async def settled(self) -> None:
-        """Wait until no plugin is on its way any more."""
-        await self._works.wait_done()
+        """Wait until nothing is being done with any plugin."""
+        for works in self._all_works:
+            await works.wait_done()
 
     async def close(self) -> None:
         """End what is being done with plugins, and begin nothing more; their processes are the tree's to stop."""
         self._closing = True
         if self._looking is not None:
             self._looking.cancel()
-        await self._works.close()
-        await asyncio.gather(*(plugin.workers.close() for plugin in self._plugins.values()))
+        await self._directory.close()
+        await asyncio.gather(*(plugin.serving.close() for plugin in self._plugins.values()))
+        await asyncio.gather(*(works.close() for works in self._all_works))
+
+    @property
+    def _all_works(self) -> list[Works]:
+        return [self._works, *(plugin.works for plugin in self._plugins.values())]
+
+    @property
+    def is_closing(self) -> bool:
+        """Whatever was started now would never be stopped."""
+        return self._closing
 
     def retry_refused(self) -> None:
         """A prefix has become free: whoever was refused may have it now."""
         for plugin in self._plugins.values():
-            if plugin.is_refused and not self._closing:
-                self._works.begin(plugin.admit(), f"plugin-{plugin.name}")
+            if plugin.deployment.is_refused and not self._closing:
+                self.begin(plugin, plugin.deployment.admit())
 
     def _look(self) -> None:
         """Let those stop that nobody asks for."""
         self._looking = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
         for plugin in self._plugins.values():
             plugin.look()
+            if plugin.deployment.is_due and not plugin.works:
+                self.begin(plugin, plugin.deployment.follow(SUPERVISOR))
 
     def _wake(self, name: str) -> None:
         plugin = self._plugins.get(name)
-        if plugin is not None and not self._closing:  # what is started while xcore stops would never be stopped
+        if plugin is not None and not self._closing:
             plugin.wake()
 
     async def _bring_up(self, plugin: Plugin) -> None:
         try:
-            plugin.workers.last_exit = await self._exits.last_exit(plugin.name)
+            plugin.serving.last_exit = await self._exits.last_exit(plugin.name)
         except StoreError as error:
             logger.warning("Cannot read the last exit of plugin %s: %s", plugin.name, error)
-        await plugin.bring_up()
+        await plugin.deployment.bring_up()
+        if plugin.deployment.is_stale and plugin.is_autoreloaded:
+            await plugin.deployment.follow(SUPERVISOR)
+
+    # --- what changes ---
+
+    def _follow(self, difference: Difference, folders: Mapping[str, PluginFolder]) -> None:
+        """The directory is another one than at the last look."""
+        if self._closing:
+            return
+        for name in difference.removed:
+            logger.warning("The folder of plugin %s is gone: it is disabled", name)
+            if self._plugins[name].active:
+                self._works.begin(self._disable_vanished(self._plugins[name]), f"vanished-{name}")
+        for name in difference.new:
+            self._appeared(name, folders[name])
+        for name in difference.changed:
+            plugin = self._plugins[name]
+            if plugin.note_change():
+                self.begin(plugin, plugin.deployment.follow(WATCHER))
+
+    def _appeared(self, name: str, folder: PluginFolder) -> None:
+        plugin = self._plugins.get(name)
+        if plugin is None:
+            logger.info("Plugin %s is new", name)
+            plugin = self._plugins[name] = self._made(name, folder, None)
+            self.begin(plugin, self._welcome(plugin))
+        else:
+            hint = f"enable it with xcore plugin enable {name}"
+            logger.warning("The folder of plugin %s is back; it stays disabled: %s", name, hint)
+        self._services.changed()
+
+    async def _welcome(self, plugin: Plugin) -> None:
+        """Bring up one that came while xcore runs, as it was left where it has been here before."""
+        try:
+            plugin.recall(await self._services.repository.get(plugin.name))
+        except UnknownNameError:
+            logger.debug("Plugin %s was never here before", plugin.name)
+        except StoreError as error:
+            logger.warning("Cannot read the record of plugin %s: %s", plugin.name, error)
+        if plugin.active:
+            await self._bring_up(plugin)
+        else:
+            logger.warning("Plugin %s is disabled: enable it with xcore plugin enable %s", plugin.name, plugin.name)
+
+    async def _disable_vanished(self, plugin: Plugin) -> None:
+        await self.set_active(plugin, WATCHER, active=False)
+        await self.obey(plugin, Cause.DISABLED, WATCHER)
+
+    def _apply(self, before: Configuration, after: Configuration) -> list[str]:
+        """Follow a change of the configuration: what a plugin is made with is followed like a change of its folder."""
+        self._directory.interval = after.manager.plugins.interval
+        for plugin in self._plugins.values():
+            if before.plugin_overrides(plugin.name) != after.plugin_overrides(plugin.name):
+                plugin.deployment.is_stale = True
+                if plugin.active and not self._closing:
+                    self.begin(plugin, plugin.deployment.follow(CONFIGURATION))
+        if before.plugins != after.plugins:
+            warn_of_unknown_names("plugins", after.plugins, self._plugins, self._directory.path)
+        return []
+
+    async def set_active(self, plugin: Plugin, actor: str, *, active: bool) -> None:
+        """Write down whether it is to be served, now and at every start; ``obey`` is to follow.
+
+        Raises:
+            StoreError: that cannot be stored, and nothing is done.
+        """
+        await plugin.set_active(active=active)
+        logger.info("Plugin %s is %s (%s)", plugin.name, "enabled" if active else "disabled", actor)
+        if not active:
+            plugin.works.cancel()  # it may take minutes, and is not wanted any more
+
+    async def obey(self, plugin: Plugin, cause: Cause, actor: str) -> None:
+        """Serve it or not, as it is wanted by now; return when its instances are started, or gone."""
+        if plugin.active:
+            await self._bring_up(plugin)
+        else:
+            await plugin.deployment.retire(cause, actor)
+
+    def begin(self, plugin: Plugin, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Do something with a plugin beside all else; what goes wrong is logged."""
+        return plugin.works.begin(work, f"plugin-{plugin.name}")
 
     # --- what is known ---
 
@@ -129,12 +231,7 @@ class Plugins:
 
     def health(self) -> dict[str, PluginHealth]:
         return {
-            plugin.name: PluginHealth(
-                plugin.state.value,
-                plugin.ready,
-                plugin.wanted,
-                plugin.workers.restarts,
-            )
+            plugin.name: PluginHealth(plugin.state.value, plugin.ready, plugin.wanted, plugin.restarts)
             for plugin in self._plugins.values()
         }
 
@@ -144,74 +241,3 @@ class Plugins:
             return self._plugins[name]
         except KeyError:
             raise UnknownNameError("plugin", name, list(self._plugins)) from None
-
-    def _view(self, plugin: Plugin) -> PluginView:
-        return plugin_view(plugin, self._services.resources.latest, self._services.gateways.traffic.of(plugin.name))
-
-    # --- operations ---
-
-    @property
-    def operations(self) -> Mapping[str, Operation]:
-        return {
-            "plugins.list": self.list_plugins,
-            "plugins.show": self.show,
-            "plugins.restart": self.restart,
-            "plugins.scale": self.scale,
-            "plugins.logs": self.read_logs,
-        }
-
-    async def list_plugins(self, *, active: bool | None = None) -> list[PluginView]:
-        chosen = (p for p in self._plugins.values() if active is None or p.active is active)
-        return [self._view(plugin) for plugin in sorted(chosen, key=lambda p: p.name)]
-
-    async def show(self, name: str) -> PluginView:
-        return self._view(self.named(name))
-
-    async def restart(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
-        plugin = self._changeable(name, "restart")
-        return await self._change(plugin, plugin.restart(actor), "restart", wait)
-
-    async def scale(self, name: str, instances: int, actor: str, wait: float = 0.0) -> PluginView:
-        if not 1 <= instances <= MOST_INSTANCES:
-            raise InvalidValueError("instances", f"must be from 1 to {MOST_INSTANCES}, not {instances}")
-        plugin = self._changeable(name, "scale")
-        await plugin.want(instances)
-        return await self._change(plugin, plugin.scale(actor), "scaling", wait)
-
-    def _changeable(self, name: str, verb: str) -> Plugin:
-        plugin = self.named(name)
-        if not plugin.active:
-            raise PluginRefusedError(name, "it is disabled", hint="enable it first")
-        if self._closing:
-            # A gateway may still hand in orders while it drains: what is started now would never be stopped.
-            raise ConflictError(f"cannot {verb} plugin {name!r}: xcore is stopping")
-        return plugin
-
-    async def _change(self, plugin: Plugin, change: Coroutine[Any, Any, None], what: str, wait: float) -> PluginView:
-        """Begin it, and with ``wait`` seconds see its end."""
-        task = self._works.begin(change, f"{what}-{plugin.name}")
-        if wait > 0:
-            await within(wait, task, f"the {what} of plugin {plugin.name!r}")
-        return self._view(plugin)
-
-    async def read_logs(self, name: str, tail: int = 100) -> list[str]:
-        self.named(name)
-        return await asyncio.to_thread(self._logs.read_tail, name, max(0, min(tail, MOST_LINES)))
-
-
-def plugin_folders(directory: Path) -> list[Path]:
-    """Folders that mean to be plugins, by name. Hidden ones, ``__pycache__`` and the like are none."""
-    try:
-        folders = [path for path in directory.iterdir() if path.is_dir()]
-    except FileNotFoundError:
-        logger.warning("The plugin directory %s does not exist", directory)
-        return []
-    except OSError as error:
-        problem = f"cannot read {directory}: {error.strerror}"
-        raise ConfigurationError("the configuration", "manager.plugins.directory", problem) from error
-    return sorted(folder for folder in folders if not folder.name.startswith((".", "__")))
-
-
-def _printable(name: str) -> str:
-    """A folder's name may be any bytes; what is no UTF-8 is escaped, or no message could ever hold it."""
-    return os.fsencode(name).decode(errors="backslashreplace")

@@ -73,6 +73,15 @@ class Claims:
 
         Raises PluginRefusedError where it is not to be had; the plugin keeps what it has then.
         """
+        wanted = self.check(plugin, prefix)
+        self._prefixes[plugin] = wanted
+        return wanted
+
+    def check(self, plugin: str, prefix: str) -> str:
+        """Return the normal form of ``prefix``, if ``plugin`` may have it.
+
+        Raises PluginRefusedError.
+        """
         wanted = _normalise_for(plugin, prefix)
         for reserved in RESERVED:
             if is_below(wanted, reserved):
@@ -83,7 +92,6 @@ class Claims:
         if owner not in {None, plugin}:
             hint = "choose another prefix, or disable that plugin"
             raise PluginRefusedError(plugin, f"prefix {wanted!r} belongs to plugin {owner!r}", hint=hint)
-        self._prefixes[plugin] = wanted
         return wanted
 
     def release(self, plugin: str) -> str | None:

@@ -6,6 +6,7 @@ of what serves already is touched.
 
 import asyncio
 import io
+import json
 import logging
 import os
 from collections import defaultdict
@@ -16,18 +17,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dotenv import dotenv_values
+from pydantic import ValidationError
 
 from plugin_runtime.protocol import Description, Failed, Phase
 from plugin_runtime.views import PluginError
-from supervisor.config.configuration import Configuration
-from supervisor.config.plugin_keys import LIVE
+from supervisor.config.live import LiveConfiguration
+from supervisor.config.plugin_keys import OUTSIDE_GENERATION
 from supervisor.config.regular_file import UnreadableFileError, read_text
 from supervisor.environments.builder import OnProgress
 from supervisor.environments.environment import Environment
 from supervisor.environments.installer import Installer
 from supervisor.environments.runtime import Runtime
 from supervisor.errors import EnvironmentBuildError, PluginInvalidError, XcoreError
-from supervisor.generations import Generations
+from supervisor.generations import Generation, Generations, Ingredients, Served
 from supervisor.manifest import PluginManifest, parse_manifest
 from supervisor.snapshot import Snapshot
 from supervisor.spawn import clean_environment
@@ -61,19 +63,19 @@ class Preparation:
 
     def __init__(
         self,
-        configuration: Configuration,
+        live: LiveConfiguration,
         installer: Installer,
         runtime: Runtime,
         generations: Generations,
         validator: Validator,
     ) -> None:
-        self._configuration = configuration
+        self._live = live
         self._installer = installer
         self._runtime = runtime
         self._generations = generations
         self._validator = validator
         self._building: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._writer = ThreadPoolExecutor(1, "descriptions")
+        self._writer = ThreadPoolExecutor(1, "generations")
         """One thread: what is to be kept is written in order, never by two at once, and the last one stays."""
 
     async def read_manifest(self, name: str, folder: Path) -> PluginManifest:
@@ -84,17 +86,45 @@ class Preparation:
         """
         return await in_phase(Phase.MANIFEST, asyncio.to_thread(self._read_manifest, name, folder))
 
-    async def prepare(self, manifest: PluginManifest, folder: Path, on_progress: OnProgress) -> Prepared:
+    async def prepare(
+        self, manifest: PluginManifest, folder: Path, on_progress: OnProgress, before: Prepared | None = None
+    ) -> Prepared:
         """Do whatever of the other steps has not been done for this content of the folder before.
+
+        ``before``: what the plugin is made from until now.
 
         Raises:
             PreparationError: with phase, cause and what to do.
         """
         build = await in_phase(Phase.ENVIRONMENT, self._build(manifest, folder, on_progress))
-        finding = await in_phase(Phase.IMPORT, self._validate(build))
+        known = before.description.modules if before and before.build.environment == build.environment else []
+        finding = await in_phase(Phase.IMPORT, self._validate(build, known))
         if finding.description.errors:
             raise PreparationError(error_of(finding.description.errors, finding.log_tail))
         return Prepared(build, finding.description)
+
+    async def restore(self, plugin: str, folder: Path, generation: str) -> Prepared | None:
+        """What the plugin was made from as ``generation`` (its hash); None where that is not there any more."""
+        return await asyncio.to_thread(self._restore, plugin, folder, generation)
+
+    async def served(self, plugin: str) -> Served:
+        """Which of its generations have served."""
+        return await asyncio.to_thread(self._generations.served, plugin)
+
+    async def note_served(self, plugin: str, served: Served) -> None:
+        """Keep that for the next supervisor; what cannot be written is logged."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._note_served, plugin, served)
+
+    def _note_served(self, plugin: str, served: Served) -> None:
+        try:
+            self._generations.keep_served(plugin, served)
+        except XcoreError as error:
+            logger.warning("%s; after the next start its newest code is served", error.message)
+
+    async def prune(self, plugin: str, keep: set[str]) -> None:
+        """Remove the generations of ``plugin`` whose hashes are not in ``keep``."""
+        async with self._building[plugin]:
+            await asyncio.to_thread(self._generations.prune, plugin, keep)
 
     def learn(self, prepared: Prepared, modules: Sequence[str]) -> Prepared:
         """Add what its processes import beyond what the validator saw; kept for the next supervisor, if that works."""
@@ -113,9 +143,9 @@ class Preparation:
 
     def _read_manifest(self, name: str, folder: Path) -> PluginManifest:
         text = _text_of(name, folder / "pyproject.toml")
-        overrides = self._configuration.plugin_overrides(name)
-        # Live keys are followed where they are used; here they would make another generation of the same plugin.
-        return parse_manifest(name, text, {key: value for key, value in overrides.items() if key not in LIVE})
+        overrides = self._live.current.plugin_overrides(name)
+        of_generation = {key: value for key, value in overrides.items() if key not in OUTSIDE_GENERATION}
+        return parse_manifest(name, text, of_generation)
 
     async def _build(self, manifest: PluginManifest, folder: Path, on_progress: OnProgress) -> Build:
         name = manifest.plugin
@@ -126,11 +156,16 @@ class Preparation:
             return await asyncio.to_thread(self._assemble, manifest, folder, environment, guest.path)
 
     def _assemble(self, manifest: PluginManifest, folder: Path, environment: Environment, guest: Path) -> Build:
-        snapshot = Snapshot.take(folder, self._configuration.manager.snapshot.ignores)
-        generation = self._generations.make(
-            manifest.plugin, snapshot, environment.fingerprint, manifest.model_dump(mode="json")
-        )
-        data = StateFolder(self._configuration.state_dir).data / manifest.plugin
+        snapshot = Snapshot.take(folder, self._live.current.manager.snapshot.ignores)
+        ingredients = Ingredients(manifest.model_dump(mode="json"), environment)
+        generation = self._generations.make(manifest.plugin, snapshot, ingredients)
+        return self._build_of(manifest, folder, environment, guest, generation)
+
+    def _build_of(
+        self, manifest: PluginManifest, folder: Path, environment: Environment, guest: Path, generation: Generation
+    ) -> Build:
+        configuration = self._live.current
+        data = StateFolder(configuration.state_dir).data / manifest.plugin
         data.mkdir(parents=True, exist_ok=True)
         return Build(
             manifest=manifest,
@@ -141,23 +176,43 @@ class Preparation:
             variables=variables(
                 clean_environment(os.environ),
                 manifest,
-                _dotenv(manifest.plugin, folder / manifest.env_file),
+                _dotenv(manifest.plugin, _dotenv_file(manifest.env_file, folder, generation)),
                 guest,
                 data,
             ),
-            project=self._configuration.folder,
-            entry_point=self._configuration.manager.plugins.entry_point,
+            project=configuration.folder,
+            entry_point=configuration.manager.plugins.entry_point,
         )
 
-    async def _validate(self, build: Build) -> Finding:
-        """Nothing is imported a second time for content that was found good before."""
-        known = await asyncio.to_thread(self._generations.description, build.generation)
-        if known is not None:
-            return Finding(known)
+    def _restore(self, plugin: str, folder: Path, name: str) -> Prepared | None:
+        found = self._generations.find(plugin, name)
+        if found is None:
+            return None
+        generation, ingredients = found
+        description = self._generations.description(generation)
+        guest = self._runtime.existing(ingredients.environment.interpreter)
+        if description is None or guest is None:
+            return None
+        try:
+            manifest = PluginManifest.model_validate_json(json.dumps(ingredients.manifest))
+        except ValidationError:  # of another version of xcore
+            return None
+        return Prepared(self._build_of(manifest, folder, ingredients.environment, guest.path, generation), description)
+
+    async def _validate(self, build: Build, known: Sequence[str]) -> Finding:
+        """Nothing is imported a second time for content that was found good before.
+
+        ``known``: what its template has imported, which a validator that is forked does not see.
+        """
+        found = await asyncio.to_thread(self._generations.description, build.generation)
+        if found is not None:
+            return Finding(found)
         finding = await self._validator.validate(build)
-        if not finding.description.errors:
-            await self._keep(build, finding.description)
-        return finding
+        if finding.description.errors:
+            return finding
+        description = replace(finding.description, modules=list(dict.fromkeys([*known, *finding.description.modules])))
+        await self._keep(build, description)
+        return replace(finding, description=description)
 
     def _keep(self, build: Build, description: Description) -> "asyncio.Future[None]":
         loop, keep = asyncio.get_running_loop(), self._generations.keep_description
@@ -187,6 +242,12 @@ def _text_of(plugin: str, path: Path) -> str | None:
         return read_text(path)
     except UnreadableFileError as error:
         raise PluginInvalidError(plugin, path.name, error.problem) from error
+
+
+def _dotenv_file(name: str, folder: Path, generation: Generation) -> Path:
+    """The copy where there is one, so that a generation keeps the settings that it was made with."""
+    copy = generation.source / name
+    return copy if copy.is_file() else folder / name
 
 
 def _dotenv(plugin: str, path: Path) -> Mapping[str, str]:

@@ -37,18 +37,17 @@ class Replacement:
         """Start each beside the one whose id it has, if there is one, and return whether all of them serve.
 
         If one does not become ready, all are taken away again: the old ones stay as they are. They may have come to
-        an end by themselves meanwhile, which is the caller's to see.
+        an end by themselves meanwhile, which is the caller's to see. Given up meanwhile, they are still among
+        ``successors``, for whoever ends all of them.
         """
         for successor, old in successors.items():
             self.begin(successor, old, actor)
             self.successors.append(successor)
-        try:
-            await self._changes.until(lambda: all(map(_serves, successors)) or any(map(_has_failed, successors)))
-            served = all(map(_serves, successors))
-            if not served:
-                await asyncio.gather(*(self._remove(successor, cause, actor) for successor in successors))
-        finally:
-            self.successors = [child for child in self.successors if child not in successors]
+        await self._changes.until(lambda: all(map(_serves, successors)) or any(map(_has_failed, successors)))
+        served = all(map(_serves, successors))
+        if not served:
+            await asyncio.gather(*(self._remove(successor, cause, actor) for successor in successors))
+        self.successors = [child for child in self.successors if child not in successors]
         return served
 
     async def in_place(self, child: Child, cause: Cause, actor: str) -> None:

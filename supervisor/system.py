@@ -12,7 +12,7 @@ from plugin_runtime.views import ExitView, ProcessView, ResourceView
 from supervisor.child import Child
 from supervisor.clock import Clock
 from supervisor.operations import Operation
-from supervisor.plugins import Plugins
+from supervisor.plugin_operations import PluginOperations
 from supervisor.resources import Resources
 from supervisor.state_folder import StateFolder
 from supervisor.store.exits import ExitLog
@@ -29,7 +29,7 @@ class System:
     def __init__(
         self,
         tree: Tree,
-        plugins: Plugins,
+        plugins: PluginOperations,
         tasks: ServiceManager,
         resources: Resources,
         exits: ExitLog,

@@ -38,7 +38,12 @@ logger = logging.getLogger(__name__)
 
 FORK_TIMEOUT = 2.0
 """Seconds for the answer to Fork. It takes milliseconds; whoever waits is held up for as long as this."""
-PROGRAMS = {Kind.WORKER: WORKER_PROGRAM, Kind.TASK: TASK_PROGRAM, Kind.JOB: TASK_PROGRAM}
+PROGRAMS = {
+    Kind.VALIDATOR: WORKER_PROGRAM,
+    Kind.WORKER: WORKER_PROGRAM,
+    Kind.TASK: TASK_PROGRAM,
+    Kind.JOB: TASK_PROGRAM,
+}
 """What a child of each kind runs once it is forked."""
 PATIENCE = 15.0
 """Seconds that others wait for its imports; after that they are better off on their own."""

@@ -135,6 +135,7 @@ def validator_spec(build: Build) -> ChildSpec:
         id=f"{build.name}.validator",
         name=build.name,
         kind=Kind.VALIDATOR,
+        template=build.name,
         command=build.command,
         working_directory=build.working_directory,
         environment=build.variables,

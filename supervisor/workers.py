@@ -1,4 +1,4 @@
-"""The workers of a plugin: as many processes as are wanted, the template they are forked from, and what follows them.
+"""The workers of one generation of a plugin: as many processes as are wanted, and what follows them.
 
 A worker that serves is replaced by overlap: its successor, which has the same name, becomes ready, the gateways switch,
 then the old one finishes its requests. So a plugin never has fewer ready workers for being restarted. A successor that
@@ -8,9 +8,9 @@ next one begins.
 
 import asyncio
 import logging
-import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from plugin_runtime.protocol import (
     Cause,
     Failed,
+    Phase,
     Progress,
     Schema,
     State,
@@ -34,9 +35,9 @@ from supervisor.config.policies import liveness_policy, restart_policy
 from supervisor.errors import ReplacementError
 from supervisor.plugin_schema import PluginDocument
 from supervisor.plugin_services import PluginServices
-from supervisor.plugin_template import PluginTemplate
 from supervisor.plugin_view import Link, error_of_exit, error_of_failure
 from supervisor.preparation import Prepared
+from supervisor.recycling import Recycling
 from supervisor.replacement import Replacement, is_settled
 from supervisor.worker_spec import worker_settings, worker_spec
 from supervisor.works import Works
@@ -45,30 +46,38 @@ logger = logging.getLogger(__name__)
 
 NEVER_RESENT = frozenset({Cause.HANG.value, Cause.MEMORY_LIMIT.value, Cause.OUT_OF_MEMORY.value})
 """A request may have been the cause of these deaths: sent again, it would kill the next worker too."""
-RECYCLE_PAUSE = 30.0
-"""Seconds after a used-up worker could not be replaced until that is tried again: it serves, and starts cost CPU."""
 
 SUPERVISOR = "supervisor"
 """Actor of what is done unasked."""
 
 
 class Workers:
-    """Owns the workers of one plugin; implements ChildOwner for them."""
+    """Owns the workers of one generation; implements ChildOwner for them."""
 
-    def __init__(self, plugin: str, services: PluginServices, changed: Callable[[], None]) -> None:
-        """``changed``: called when there is anything new to be shown, or to be told to the gateways."""
+    def __init__(
+        self,
+        prepared: Prepared,
+        prefix: str,
+        services: PluginServices,
+        changed: Callable[[], None],
+        ended: Callable[[ExitView], None],
+    ) -> None:
+        """``changed``: called when there is anything new to be shown, or to be told to the gateways.
+
+        ``ended``: gets every exit record.
+        """
         self.children: list[Child] = []
         """By number; while one is replaced its successor is not among them before it is ready."""
         self.last_exit: ExitView | None = None
         self.error: PluginError | None = None
         """Why the last one that could not start could not, until one is ready."""
-        self._plugin = plugin
+        self._build = prepared.build
+        self._prefix = prefix
         self._services = services
         self._changed = changed
-        self._prepared: Prepared | None = None
-        self._prefix = ""
-        self._template = PluginTemplate(services)
-        self._document = PluginDocument(plugin, services.gateways)
+        self._ended = ended
+        self._document = PluginDocument(self._build.name, services.gateways)
+        self._is_current = False
         self._links: dict[Child, Link] = {}
         self._failures: dict[Child, Failed] = {}
         self._states: dict[Child, State] = {}
@@ -77,10 +86,8 @@ class Workers:
         self._replacement = Replacement(services.tree, self._changes, self._remove)
         self._leaving: set[Child] = set()
         """No longer among the children, and not yet gone."""
-        self._recycle_from = 0.0
-        """Monotonic."""
-        self._recycling: set[Child] = set()
         self._works = Works()
+        self._recycling = Recycling(services.around.clock, self._works, self._replacing, self._recycle)
 
     # --- what others see ---
 
@@ -92,11 +99,6 @@ class Workers:
     def is_expected(self) -> bool:
         """Whether a ready one may be there soon."""
         return any(_is_coming(child) for child in self.children)
-
-    @property
-    def notes(self) -> list[str]:
-        """What does not work and keeps nobody from being served."""
-        return self._template.notes
 
     @property
     def restarts(self) -> int:
@@ -114,12 +116,33 @@ class Workers:
 
     # --- what is done with them ---
 
-    def start(self, prepared: Prepared, prefix: str, count: int) -> None:
-        """Start ``count`` workers under ``prefix``, and their template."""
-        self._prepared, self._prefix = prepared, prefix
-        self._document.renew()
-        self._template.start(prepared, self._learned)
-        self._grow(count, SUPERVISOR)
+    def start(self, count: int, actor: str) -> None:
+        """Start ``count`` workers."""
+        self._grow(count, actor)
+
+    async def start_beside(self, former: Sequence[Child], count: int, cause: Cause, actor: str) -> bool:
+        """Start ``count`` workers beside those of another generation, and return whether all of them serve.
+
+        If one does not become ready, all are taken away again.
+        """
+        olds = [*former[:count], *[None] * (count - len(former))]
+        new = [self._make(number, old.record.restarts + 1 if old else 0) for number, old in enumerate(olds, start=1)]
+        self.children = new
+        return await self._replacement.overlap(dict(zip(new, olds, strict=True)), cause, actor)
+
+    def become_current(self) -> None:
+        """What gateways are told of this plugin is what these workers say from now on."""
+        self._is_current = True
+        for child in self.children:
+            if child.state in SERVING:
+                self._document.ask(child)
+
+    @asynccontextmanager
+    async def left_alone(self) -> AsyncIterator[None]:
+        """None of them is replaced, and none is leaving, for as long."""
+        async with self._replacing:
+            await self._changes.until(lambda: not self._leaving)
+            yield
 
     async def settled(self) -> None:
         """Wait until each is ready or has failed."""
@@ -129,11 +152,10 @@ class Workers:
         """Stop and forget all of them, whoever was about to take the place of one, and wait for those that leave."""
         retired, self.children = {*self.children, *self._leaving, *self._replacement.successors}, []
         await asyncio.gather(*(self._remove(child, cause, actor) for child in retired))
-        await self._template.retire(cause, actor)
 
     async def close(self) -> None:
         """Begin no replacement more and give up what is under way; the processes are the tree's to stop."""
-        self._recycle_from = math.inf
+        self._recycling.close()
         await self._works.close()
 
     async def replace_all(self, cause: Cause, actor: str) -> None:
@@ -159,13 +181,13 @@ class Workers:
     def wake(self) -> None:
         """Start those that were stopped; no successor waits for an old one's shutdown, unless two must not be."""
         for number, child in enumerate(self.children):
-            if child.settled.is_set() or self._known.build.manifest.exclusive:
+            if child.settled.is_set() or self._build.manifest.exclusive:
                 child.post(StartRequested(SUPERVISOR))
             else:
                 successor = self.children[number] = self._make(number + 1, child.record.restarts)
                 self._replacement.begin(successor, child, SUPERVISOR)
                 self._leaving.add(child)
-                self._works.begin(self._remove(child, Cause.IDLE, SUPERVISOR), f"leave-{child.spec.id}")
+                self._works.begin(self._see_off(child, Cause.IDLE, SUPERVISOR), f"leave-{child.spec.id}")
 
     def _grow(self, count: int, actor: str) -> None:
         new = [self._make(number) for number in range(len(self.children) + 1, count + 1)]
@@ -176,16 +198,16 @@ class Workers:
             child.post(StartRequested(actor))
 
     def _make(self, number: int, restarts: int = 0) -> Child:
-        settings, build = self._services.configuration.supervisor, self._known.build
-        restart = restart_policy(settings.restart, build.manifest.restart)
-        spec = worker_spec(build, number, restart, liveness_policy(settings.heartbeat))
+        settings = self._services.configuration.supervisor
+        restart = restart_policy(settings.restart, self._build.manifest.restart)
+        spec = worker_spec(self._build, number, restart, liveness_policy(settings.heartbeat))
         return Child(spec, self, self._services.around, restarts)
 
     async def _replace(self, child: Child, cause: Cause, actor: str) -> None:
         await self._changes.until(lambda: not self._leaving)  # one more of the same name would be one too many
         if child not in self.children:
             return
-        if self._known.build.manifest.exclusive or child.state not in SERVING:
+        if self._build.manifest.exclusive or child.state not in SERVING:
             await self._replacement.in_place(child, cause, actor)
             return
         self.error = None
@@ -194,36 +216,30 @@ class Workers:
         if child not in self.children:  # retired meanwhile, and the successor with it
             return
         if not serves:
-            raise ReplacementError(f"a worker of plugin {self._plugin!r}", self._why_not())
+            raise ReplacementError(f"a worker of plugin {self._build.name!r}", self.why_not().message)
         # Both at once, so that one routing table has the new one in and the old one out.
         self.children[self.children.index(child)] = successor
         self._tell()  # the old one, if it is dead already, has nothing more to say
         await self._remove(child, cause, actor)
 
-    def _why_not(self) -> str:
+    def why_not(self) -> PluginError:
         """What kept the last process from becoming ready: shown as the error, even if it had no words for it."""
         if self.error is None and self.last_exit is not None:
             self.error = error_of_exit(self.last_exit)
             self._tell()
-        return self.error.message if self.error is not None else "it was not started"
+        return self.error or PluginError(Phase.READY.value, "NotStarted", "it was not started")
 
     async def _remove(self, child: Child, cause: Cause, actor: str) -> None:
+        """Stop a child and forget it. Whoever waits may give up: it leaves all the same."""
         self._leaving.add(child)
-        try:
-            await self._services.tree.remove(child, cause, actor)
-        finally:
-            self._leaving.discard(child)
-            self._changes.notify()
+        await asyncio.shield(self._works.begin(self._see_off(child, cause, actor), f"leave-{child.spec.id}"))
+
+    async def _see_off(self, child: Child, cause: Cause, actor: str) -> None:
+        await self._services.tree.remove(child, cause, actor)
+        self._leaving.discard(child)
         self._states.pop(child, None)
         self._links.pop(child, None)
-
-    @property
-    def _known(self) -> Prepared:
-        assert self._prepared is not None  # noqa: S101 - workers are made from it
-        return self._prepared
-
-    def _learned(self, modules: list[str]) -> None:
-        self._prepared = self._services.preparation.learn(self._known, modules)
+        self._changes.notify()
 
     # --- ChildOwner ---
 
@@ -231,7 +247,7 @@ class Workers:
         path = str(self._services.around.folder.link_socket(token))
         link = self._links[child] = Link(token, path, secrets.token_bytes(16))
         supervisor = self._services.configuration.supervisor
-        settings = worker_settings(self._known.build, self._prefix, supervisor.adopt_grace)
+        settings = worker_settings(self._build, self._prefix, supervisor.adopt_grace)
         return dict(to_wire(replace(settings, link_path=link.path, link_secret=link.secret)))
 
     def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
@@ -245,7 +261,8 @@ class Workers:
             if before is State.STARTING:
                 self.error = None
                 self._services.resources.sample_soon()
-            self._document.ask(child)
+            if self._is_current:
+                self._document.ask(child)
         self._tell()
 
     def connected(self, child: Child) -> None:
@@ -264,28 +281,13 @@ class Workers:
                 logger.warning("%s sent an unexpected %s", child, type(other).__name__)
 
     def used_up(self, child: Child, cause: Cause) -> bool:
-        if self._known.build.manifest.exclusive:
+        if self._build.manifest.exclusive:
             return False
-        if not self._replacing.locked() and child not in self._recycling and self._may_recycle:
-            self._recycling.add(child)
-            self._works.begin(self._recycle(child, cause), f"recycle-{child.spec.id}")
+        self._recycling.used_up(child, cause)
         return True
 
-    @property
-    def _may_recycle(self) -> bool:
-        return self._services.around.clock.monotonic() >= self._recycle_from
-
     async def _recycle(self, child: Child, cause: Cause) -> None:
-        try:
-            async with self._replacing:
-                if self._may_recycle:  # another one may have failed while this one waited for its turn
-                    await self._replace(child, cause, SUPERVISOR)
-        except ReplacementError as error:
-            self._recycle_from = self._services.around.clock.monotonic() + RECYCLE_PAUSE
-            if child.state in SERVING:  # otherwise all of them are being stopped
-                logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator; it is tried again
-        finally:
-            self._recycling.discard(child)
+        await self._replace(child, cause, SUPERVISOR)
 
     def withdraw(self, child: Child, done: Callable[[], None]) -> None:
         self._changed()  # it is draining by now, so it is no upstream any more
@@ -302,6 +304,7 @@ class Workers:
         if failure is not None:
             self.error = error_of_failure(failure, record)
         self._services.recorded(record)
+        self._ended(record)
 
     def _note_failure(self, child: Child) -> None:
         """Remember why a process could not start; its child forgets it at the next spawn, which may follow at once."""

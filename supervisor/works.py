@@ -34,7 +34,8 @@ class Works:
 
     async def wait_done(self) -> None:
         """Wait until all that is under way is done, whatever it ends with."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks)  # not gather: who waits may give up, and the work goes on
 
     async def close(self) -> None:
         """Give up all that is under way, and wait for its end."""

@@ -43,6 +43,30 @@ async def restart_plugin(operator: Owner, name: str, wait: Wait = 0.0) -> Any:
     return await operator.call("plugins.restart", name=name, wait=wait, timeout=wait + CALL_TIMEOUT)
 
 
+@router.post("/{name}/reload", response_model=PluginView, status_code=202, responses=_CHANGED)
+async def reload_plugin(operator: Owner, name: str, wait: Wait = 0.0) -> Any:
+    """Serve what the plugin's folder says now; with `wait`, answer when that is done, or 409 if it cannot be."""
+    return await operator.call("plugins.reload", name=name, wait=wait, timeout=wait + CALL_TIMEOUT)
+
+
+@router.post("/{name}/rollback", response_model=PluginView, status_code=202, responses=_CHANGED)
+async def rollback_plugin(operator: Owner, name: str, wait: Wait = 0.0) -> Any:
+    """Serve the generation before this one until the folder changes; with `wait`, answer when that is done."""
+    return await operator.call("plugins.rollback", name=name, wait=wait, timeout=wait + CALL_TIMEOUT)
+
+
+@router.post("/{name}/enable", response_model=PluginView, status_code=202, responses=_CHANGED)
+async def enable_plugin(operator: Owner, name: str, wait: Wait = 0.0) -> Any:
+    """Serve a plugin, now and at every start; with `wait`, answer when its instances are ready or have failed."""
+    return await operator.call("plugins.enable", name=name, wait=wait, timeout=wait + CALL_TIMEOUT)
+
+
+@router.post("/{name}/disable", response_model=PluginView, status_code=202, responses=_CHANGED)
+async def disable_plugin(operator: Owner, name: str, wait: Wait = 0.0) -> Any:
+    """Stop a plugin until it is enabled, also over starts; with `wait`, answer when its processes are gone."""
+    return await operator.call("plugins.disable", name=name, wait=wait, timeout=wait + CALL_TIMEOUT)
+
+
 @router.post("/{name}/scale", response_model=PluginView, status_code=202, responses=_CHANGED)
 async def scale_plugin(
     operator: Owner, name: str, instances: Annotated[int, Query(ge=1, le=MOST_INSTANCES)], wait: Wait = 0.0

@@ -95,7 +95,7 @@ def _warnings(configuration: "Configuration") -> list[str]:
 
     found = []
     if configuration.plugins:
-        from supervisor.plugins import plugin_folders  # noqa: PLC0415 - brings the database, too
+        from supervisor.plugin_folder import plugin_folders  # noqa: PLC0415 - see the top of the file
 
         plugins = {folder.name for folder in plugin_folders(configuration.plugins_directory)}
         found += unknown_names("plugins", configuration.plugins, plugins, configuration.plugins_directory)
@@ -107,10 +107,11 @@ def _warnings(configuration: "Configuration") -> list[str]:
 
 def _task_names(directory: Path) -> set[str]:
     """None where the directory cannot be read."""
-    from supervisor.tasks.discovery import Look, look  # noqa: PLC0415 - see the top of the file
+    from supervisor.directory_look import Look  # noqa: PLC0415 - see the top of the file
+    from supervisor.tasks.discovery import look  # noqa: PLC0415
 
     try:
-        return set(look(directory, Look()).files)
+        return set(look(directory, Look()).entries)
     except OSError:
         return set()
 

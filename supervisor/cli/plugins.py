@@ -47,10 +47,63 @@ def restart(
     wait: WaitOption = 60.0,
 ) -> None:
     """Restart all instances of a plugin and wait until they are ready."""
-    plugin = Target(config, url).call("plugins.restart", timeout=wait + 10.0, name=name, wait=wait)
-    print_answer(plugin, lambda view: print_plugins([view]), json=json)
+    plugin = _ordered(Target(config, url), "restart", name, wait, json=json)
     if wait > 0:
         _require_running(plugin)
+
+
+@app.command()
+def reload(
+    name: NameArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    url: UrlOption = "",
+    wait: WaitOption = 60.0,
+) -> None:
+    """Serve what a plugin's folder says now; what was served before goes on where that cannot be."""
+    plugin = _ordered(Target(config, url), "reload", name, wait, json=json)
+    if wait > 0:
+        _require_running(plugin)
+
+
+@app.command()
+def rollback(
+    name: NameArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    url: UrlOption = "",
+    wait: WaitOption = 60.0,
+) -> None:
+    """Serve the code and environment that were served before these, until the plugin's folder changes."""
+    plugin = _ordered(Target(config, url), "rollback", name, wait, json=json)
+    if wait > 0:
+        _require_running(plugin)
+
+
+@app.command()
+def enable(
+    name: NameArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    url: UrlOption = "",
+    wait: WaitOption = 60.0,
+) -> None:
+    """Serve a plugin, now and at every start of xcore."""
+    plugin = _ordered(Target(config, url), "enable", name, wait, json=json)
+    if wait > 0:
+        _require_running(plugin)
+
+
+@app.command()
+def disable(
+    name: NameArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    url: UrlOption = "",
+    wait: WaitOption = 60.0,
+) -> None:
+    """Stop a plugin until it is enabled, also over starts of xcore; its folder stays as it is."""
+    _ordered(Target(config, url), "disable", name, wait, json=json)
 
 
 @app.command()
@@ -80,6 +133,13 @@ def logs(
 ) -> None:
     """Print what a plugin wrote to stdout and stderr."""
     print_answer(Target(config, url).call("plugins.logs", name=name, tail=tail), print_lines, json=json)
+
+
+def _ordered(target: Target, order: str, name: str, wait: float, *, json: bool) -> dict[str, Any]:
+    """Give an order, see its end if there is time to ``wait``, and print what became of the plugin."""
+    plugin: dict[str, Any] = target.call(f"plugins.{order}", timeout=wait + 10.0, name=name, wait=wait)
+    print_answer(plugin, lambda view: print_plugins([view]), json=json)
+    return plugin
 
 
 def print_plugins(plugins: list[dict[str, Any]]) -> None:

@@ -9,7 +9,6 @@ from pydantic.fields import FieldInfo
 from supervisor.config.configuration import Configuration
 from supervisor.config.environment import DATA_URL, LOG_LEVEL
 from supervisor.config.fields import Section
-from supervisor.config.plugin_keys import LIVE, PluginOverrides
 from supervisor.config.problems import dotted
 from supervisor.config.settings import Settings
 
@@ -48,21 +47,7 @@ def with_live_keys(before: Configuration, wanted: Configuration) -> Configuratio
     """Return what comes into force of ``wanted`` at once: the keys that are live; all others stay as in ``before``."""
     sections = {name: _merged(section, getattr(wanted, name)) for name, section in _sections(before).items()}
     named = {name: getattr(wanted, name) for name in _NAMED if _is_live(Settings.model_fields[name])}
-    plugins = _plugins_with_live_keys(before.plugins, wanted.plugins)
-    return replace(before, **sections, **{"plugins": plugins, **named}, override_sources=wanted.override_sources)
-
-
-def _plugins_with_live_keys(
-    before: Mapping[str, PluginOverrides], wanted: Mapping[str, PluginOverrides]
-) -> dict[str, PluginOverrides]:
-    nothing = PluginOverrides()
-    merged = {}
-    for name in (*before, *(name for name in wanted if name not in before)):
-        kept = {key: value for key, value in before.get(name, nothing).given().items() if key not in LIVE}
-        live = {key: value for key, value in wanted.get(name, nothing).given().items() if key in LIVE}
-        if name in before or live:
-            merged[name] = PluginOverrides.model_validate({**kept, **live})
-    return merged
+    return replace(before, **sections, **named, override_sources=wanted.override_sources)
 
 
 def _merged(before: S, wanted: S) -> S:
@@ -103,7 +88,7 @@ def _in_named(
         old, new = keys_before(name), keys_after(name)
         for key in [*old, *(key for key in new if key not in old)]:
             if key not in old or key not in new or old[key] != new[key]:
-                yield Change(dotted((section, name, key)), all_live or (section == "plugins" and key in LIVE))
+                yield Change(dotted((section, name, key)), all_live)
 
 
 def _written_of(configuration: Configuration) -> Keys:

@@ -173,8 +173,8 @@ class PluginKeys(ProcessKeys):
         return self
 
 
-LIVE = frozenset({"idle_stop"})
-"""Keys of ``plugins.<name>`` in config.json that take effect at once: those that no process is started with."""
+OUTSIDE_GENERATION = frozenset({"autoreload", "idle_stop"})
+"""Keys of ``plugins.<name>`` in config.json that make no other generation: those that no process is started with."""
 
 
 class PluginOverrides(PluginKeys):

@@ -72,7 +72,8 @@ class PluginsSettings(Section):
     """``manager.plugins``."""
 
     directory: PathText = key("./plugins", "folder whose subfolders are the plugins", live=False)
-    interval: PositiveSeconds = key(2.0, "seconds between two looks at it, where file events do not work", live=False)
+    interval: PositiveSeconds = key(2.0, "seconds between two looks at it, where file events do not work")
+    autoreload: bool = key(True, "follow changes of plugins' files at once; false: `xcore plugin reload` does it")
     entry_point: Annotated[Text, AfterValidator(_module)] = key(
         "run", "module of a plugin that has no `app`", live=False
     )
@@ -95,13 +96,11 @@ class LogSettings(Section):
 
 
 class SnapshotSettings(Section):
-    """``manager.snapshot``: which files of a plugin are no code. pyproject.toml and poetry.lock always are."""
+    """``manager.snapshot``: which files of a plugin are no code. pyproject.toml, poetry.lock and .env always are."""
 
-    extensions: Texts = key(
-        IGNORED_EXTENSIONS, 'globs of file names to ignore; ".log" is the same as "*.log"', live=False
-    )
-    filenames: Texts = key(IGNORED_FILENAMES, "names or globs of files and folders to ignore", live=False)
-    hidden: bool = key(True, "ignore files and folders whose names start with a dot", live=False)
+    extensions: Texts = key(IGNORED_EXTENSIONS, 'globs of file names to ignore; ".log" is the same as "*.log"')
+    filenames: Texts = key(IGNORED_FILENAMES, "names or globs of files and folders to ignore")
+    hidden: bool = key(True, "ignore files and folders whose names start with a dot")
 
     def ignores(self, name: str) -> bool:
         """Whether a file or folder of this name is to be ignored, wherever it lies."""
@@ -222,7 +221,7 @@ class Settings(Section):
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     supervisor: SupervisorSettings = Field(default_factory=SupervisorSettings)
     plugins: dict[Text, PluginOverrides] = Field(
-        default_factory=dict, description="keys of [tool.xcore], by folder name", json_schema_extra={"live": False}
+        default_factory=dict, description="keys of [tool.xcore], by folder name", json_schema_extra={"live": True}
     )
     tasks: dict[Text, TaskOverrides] = Field(
         default_factory=dict, description="limits of tasks, by file stem", json_schema_extra={"live": True}

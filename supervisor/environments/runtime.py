@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.environments import project
-from supervisor.environments.builder import Builder, OnProgress, Plan
+from supervisor.environments.builder import Builder, OnProgress, Plan, existing
 from supervisor.environments.environment import Interpreter
 from supervisor.errors import EnvironmentBuildError
 
@@ -39,10 +39,21 @@ class Runtime:
         Raises:
             EnvironmentBuildError: msgpack cannot be installed.
         """
+        environment = await self._builder.ensure(self._plan(interpreter), on_progress)
+        return GuestPackages(environment.site_packages, environment.optional_groups)
+
+    def existing(self, interpreter: Interpreter) -> GuestPackages | None:
+        """The same if they are there; starts no process.
+
+        Raises:
+            EnvironmentBuildError: xcore itself is not whole.
+        """
+        environment = existing(self._plan(interpreter))
+        return GuestPackages(environment.site_packages, environment.optional_groups) if environment else None
+
+    def _plan(self, interpreter: Interpreter) -> Plan:
         name = f"plugin_runtime on Python {interpreter.minor}"
         shipped = project.read(name, self._pyproject)
         if shipped is None:
             raise EnvironmentBuildError(name, f"{self._pyproject} is missing", hint="install xcore-supervisor anew")
-        plan = Plan(name, self._folder / interpreter.tag, shipped, interpreter, optional_groups=True)
-        environment = await self._builder.ensure(plan, on_progress)
-        return GuestPackages(environment.site_packages, environment.optional_groups)
+        return Plan(name, self._folder / interpreter.tag, shipped, interpreter, optional_groups=True)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
-from dataclasses import replace
 from typing import Any
 
 from plugin_runtime.protocol import Cause, Kind, PluginState
@@ -11,13 +10,15 @@ from plugin_runtime.task_views import TaskView
 from supervisor.changes import within
 from supervisor.config.configuration import Configuration
 from supervisor.config.unknown_names import warn_of_unknown_names
+from supervisor.directory_look import Difference
 from supervisor.errors import ConflictError, StoreError, UnknownNameError
 from supervisor.folder_watch import FolderWatch
+from supervisor.followed_directory import FollowedDirectory
 from supervisor.log_files import LogFiles
 from supervisor.operations import Operation
 from supervisor.store.exits import ExitLog
 from supervisor.store.tasks import TaskRow
-from supervisor.tasks.discovery import Difference, Look, diff, look
+from supervisor.tasks.discovery import look
 from supervisor.tasks.service import TaskServices
 from supervisor.tasks.task import Task
 from supervisor.tasks.view import metadata_of, task_view
@@ -29,9 +30,6 @@ MOST_LINES = 10_000
 """Of a log in one answer."""
 CONFIGURATION = "configuration"
 """Actor of what follows a change of it."""
-
-SECOND_LOOK = 1.0
-"""Seconds after which a file that was missing is looked for again, unless something else is reason to look sooner."""
 
 _ON_THE_WAY = {PluginState.PENDING, PluginState.INSTALLING, PluginState.STARTING, PluginState.BACKOFF}
 
@@ -48,9 +46,8 @@ class ServiceManager:
         self._tasks: dict[str, Task] = {}
         self._rows: dict[str, TaskRow] = {}
         """Records of those that are not here, as last known."""
-        self._seen = Look()
+        self._files = FollowedDirectory(watch, look, "task")
         self._looking = asyncio.Lock()
-        self._unreadable = ""
         self._works = Works()
         self._owners: dict[asyncio.Task[None], Task] = {}
         """Of what is done with a task whose file is there."""
@@ -83,7 +80,7 @@ class ServiceManager:
     async def look(self) -> None:
         """Find out what has changed in the directory, and begin to follow it."""
         async with self._looking:
-            difference = await self._difference()
+            difference = await self._files.difference()
             if self._closing:
                 return
             self._follow(difference)
@@ -95,48 +92,22 @@ class ServiceManager:
     async def reload_all(self, actor: str) -> None:
         """Read the modules of all tasks again, and follow what changed; return when that is done."""
         async with self._looking:
-            difference = await self._difference()
+            difference = await self._files.difference()
             if self._closing:
                 raise ConflictError("cannot read the tasks again: xcore is stopping")
-            if self._tasks and self._unreadable:
-                raise ConflictError(f"cannot read the tasks again: {self._unreadable}", hint="they go on as they are")
+            if self._tasks and self._files.trouble:
+                raise ConflictError(
+                    f"cannot read the tasks again: {self._files.trouble}", hint="they go on as they are"
+                )
             others = set(self._owners)
             self._follow(difference)
-            unread = {*difference.new, *self._seen.missing}
+            unread = {*difference.new, *self._files.seen.missing}
             for name, task in self._tasks.items():
                 if name not in unread and not task.is_refused:
                     self._spawn(task, task.reload(actor))
             works = self._owners.keys() - others
         if works:
             await asyncio.wait(works)  # not gather: who asked may give up, and the work goes on
-
-    async def _difference(self) -> Difference:
-        """Look, and remember what was seen.
-
-        A directory that cannot be read, or is away while it is replaced, says nothing about the files: no task ends.
-        """
-        directory = self._watch.folder
-        try:
-            seen = await asyncio.to_thread(look, directory, self._seen)
-        except OSError as error:
-            self._note_trouble(error, f"the task directory {directory}: {error.strerror or error}")
-            self._seen = replace(self._seen, missing=frozenset())
-            return Difference()
-        self._unreadable = ""
-        before, self._seen = self._seen, seen
-        if seen.missing:
-            self._watch.look_again(SECOND_LOOK)
-        return diff(before, seen)
-
-    def _note_trouble(self, error: OSError, trouble: str) -> None:
-        """Said once, not every two seconds."""
-        if trouble == self._unreadable:
-            return
-        self._unreadable = trouble
-        if isinstance(error, FileNotFoundError) and not self._tasks:
-            logger.info("There is no task directory %s", self._watch.folder)
-        else:
-            logger.error("Cannot read %s; its tasks go on as they are until it is back", trouble)
 
     def _follow(self, difference: Difference) -> None:
         for name in difference.removed:
@@ -145,7 +116,7 @@ class ServiceManager:
             self._add(name)
 
     def _add(self, name: str) -> None:
-        file = self._seen.files[name].path
+        file = self._files.entries[name].path
         task = self._tasks[name] = Task(name, file, self._services, self._rows.get(name))
         if task.error is not None:
             logger.error("Task %s refused: %s; %s", name, task.error.message, task.error.hint)

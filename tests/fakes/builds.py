@@ -6,10 +6,9 @@ from pathlib import Path
 
 from plugin_runtime.protocol import Description
 from supervisor.environments.environment import Environment, Interpreter
-from supervisor.generations import Generation
+from supervisor.generations import Generation, Served
 from supervisor.manifest import parse_manifest
 from supervisor.preparation import PreparationError, Prepared
-from supervisor.snapshot import Snapshot
 from supervisor.worker_spec import Build
 
 INTERPRETER = Interpreter(Path(sys.executable), platform.python_version())
@@ -34,7 +33,7 @@ class GuestBuild(Build):
         return (str(self.environment.python), "-I", str(script), *self.steps)
 
 
-def build_of(root: Path, name: str = "hello", steps=None, **keys) -> GuestBuild:
+def build_of(root: Path, name: str = "hello", steps=None, generation="abcdef", **keys) -> GuestBuild:
     """A build of plugin ``name`` with these keys of its manifest; ``steps``: what its processes do."""
     folder = root / "plugins" / name
     source = root / "generations" / name
@@ -42,13 +41,13 @@ def build_of(root: Path, name: str = "hello", steps=None, **keys) -> GuestBuild:
         path.mkdir(parents=True, exist_ok=True)
     keys.setdefault("template", False)
     environment = ThisEnvironment(root, "fingerprint", INTERPRETER)
-    generation = Generation(name, "abcdef", root / "generations" / name, Snapshot.take(folder, []), "fingerprint")
+    copy = Generation(name, generation, root / "generations" / name, "fingerprint")
     build = GuestBuild(
         manifest=parse_manifest(name, None, keys),
         folder=folder,
         environment=environment,
         guest_packages=root,
-        generation=generation,
+        generation=copy,
         variables={"PATH": "/usr/bin:/bin"},
         project=root,
         entry_point="run",
@@ -66,9 +65,15 @@ class ScriptedPreparation:
         self.gates = {}
         """An event per plugin that has to be set before it is prepared."""
         self.calls = []
+        self.served_generations = {}
+        self.kept = {}
+        """By plugin and hash, what can be restored."""
+        self.pruned = {}
 
     def plan(self, root: Path, name: str, description: Description | None = None, steps=None, **keys) -> None:
-        self.plans[name] = Prepared(build_of(root, name, steps, **keys), description or Description())
+        generation = keys.pop("generation", "abcdef")
+        prepared = Prepared(build_of(root, name, steps, generation, **keys), description or Description())
+        self.plans[name] = self.kept[name, generation] = prepared
 
     async def read_manifest(self, name, folder):
         self.calls.append(name)
@@ -79,9 +84,24 @@ class ScriptedPreparation:
             raise planned
         return planned.build.manifest
 
-    async def prepare(self, manifest, folder, on_progress):
+    async def prepare(self, manifest, folder, on_progress, before=None):
         on_progress("installing")
         return self.plans[manifest.plugin]
+
+    async def served(self, plugin):
+        return self.served_generations.get(plugin, Served())
+
+    async def note_served(self, plugin, served):
+        self.served_generations[plugin] = served
+
+    async def restore(self, plugin, folder, generation):
+        return self.kept.get((plugin, generation))
+
+    async def prune(self, plugin, keep):
+        self.pruned[plugin] = keep
+
+    def learn(self, prepared, modules):
+        return prepared
 
 
 __all__ = ["GuestBuild", "PreparationError", "ScriptedPreparation", "build_of"]

@@ -6,8 +6,11 @@ from types import SimpleNamespace
 from plugin_runtime.protocol import RoutingAck, RoutingSnapshot
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import load
+from supervisor.errors import UnknownNameError
 from supervisor.gateways import Gateways
 from supervisor.log_files import LogFiles
+from supervisor.plugin_directory import PluginDirectory
+from supervisor.plugin_operations import PluginOperations
 from supervisor.plugin_services import PluginServices
 from supervisor.plugins import Plugins
 from supervisor.prefixes import Claims
@@ -16,6 +19,9 @@ from tests.fakes.gateway_children import FakeGatewayChild
 from tests.fakes.process_table import process_table
 from tests.fakes.processes import state_folder
 from tests.fakes.waiting import until
+
+FOREVER = 3600.0
+"""Seconds between two looks at the directory: events say when to look."""
 
 
 class AcknowledgingGateway(FakeGatewayChild):
@@ -48,6 +54,7 @@ class FakeRepository:
         self.rows = []
         self.registered = []
         self.scaled = {}
+        self.active = {}
         self.error = None
 
     def knows(self, name, prefix="", *, active=True, instances=None):
@@ -60,6 +67,17 @@ class FakeRepository:
 
     async def get_all(self):
         return self.rows
+
+    async def get(self, name):
+        found = next((row for row in self.rows if row.name == name), None)
+        if found is None:
+            raise UnknownNameError("plugin", name)
+        return found
+
+    async def status(self, name, *, active):
+        if self.error:
+            raise self.error
+        self.active[name] = active
 
     async def register(self, facts):
         if self.error:
@@ -121,7 +139,9 @@ class PluginScene:
             changed=lambda: None,
             released=lambda: self.plugins.retry_refused(),  # noqa: PLW0108 - made after this
         )
-        self.plugins = Plugins(self.directory, self.services, LogFiles(table.folder.logs), FakeExits())
+        directory = PluginDirectory(self.directory, lambda: self.live.current.manager.snapshot.ignores, FOREVER)
+        self.plugins = Plugins(directory, self.services, FakeExits())
+        self.orders = PluginOperations(self.plugins, self.services, LogFiles(table.folder.logs))
         self.gateway = AcknowledgingGateway(self.gateways)
         self.gateways.connected(self.gateway)
 

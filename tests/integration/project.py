@@ -161,7 +161,7 @@ class Project:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Stop it in order, and make sure that it ended well and left nothing."""
         assert self.process is not None
-        self._forget_clients()
+        self.forget_clients()
         self.process.send_signal(number)
         self.join()
 
@@ -176,7 +176,7 @@ class Project:
     def kill(self) -> None:
         """Kill the supervisor alone, and wait until its children have ended by themselves."""
         assert self.process is not None
-        self._forget_clients()
+        self.forget_clients()
         self.process.kill()
         self.process.wait()
         self.process = None
@@ -194,7 +194,7 @@ class Project:
                 self.stop()
             self._assert_quiet_log()
         finally:
-            self._forget_clients()
+            self.forget_clients()
             print(f"--- log of {self.folder}\n{self.log}")
             for pid in self.processes():
                 os.kill(pid, signal.SIGKILL)
@@ -252,7 +252,8 @@ class Project:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE, trust_env=False)
 
-    def _forget_clients(self) -> None:
+    def forget_clients(self) -> None:
+        """Close the connections of ``http`` and ``admin``: the next request makes new ones."""
         for name in ("http", "admin"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()

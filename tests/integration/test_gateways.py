@@ -245,7 +245,7 @@ def test_the_only_gateway_is_replaced_at_once_when_it_is_killed(running):
     assert request.answer() is None
     release(project)
     assert httpx.get(f"{project.url}/bench/pid", timeout=DEADLINE).json() == worker
-    project._forget_clients()
+    project.forget_clients()
     record = wait_for_exit(project, before)
     assert (record["cause"], record["signal"], record["instance"]) == ("signal", 9, "gateway.1")
     (process,) = gateways(project)
@@ -259,7 +259,7 @@ def test_with_two_gateways_only_the_requests_of_the_killed_one_fail(running):
     worker, before = project.pid("bench"), pids(project)
     requests = held_requests_on_each(project, before)
     killed, other = before
-    project._forget_clients()
+    project.forget_clients()
     os.kill(killed, signal.SIGKILL)
     assert {request.answer() for request in requests[killed]} == {None}
     with Load(project.url).running() as load:
@@ -276,7 +276,7 @@ def test_with_all_gateways_killed_requests_wait_for_the_next_ones(running):
     """None is refused: the door is the supervisor's."""
     project = running(2)
     worker, before = project.pid("bench"), pids(project)
-    project._forget_clients()
+    project.forget_clients()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     with ThreadPoolExecutor(8) as pool:
@@ -296,7 +296,7 @@ def test_a_gateway_may_die_while_another_one_drains(running):
         lambda: len(new := [pid for pid in pids(project) if pid not in before]) == 2 and new, "both drain"
     )
     assert [process["state"] for process in gateways(project)].count("draining") == 2
-    project._forget_clients()
+    project.forget_clients()
     os.kill(after[0], signal.SIGKILL)
     assert httpx.get(f"{project.url}/bench/pid", timeout=DEADLINE).json() == worker
     release(project)
@@ -311,7 +311,7 @@ def test_a_gateway_that_hangs_is_replaced_and_connections_that_nobody_has_accept
     """A stopped process accepts nothing: with two, the other one does; with one, they wait for its successor."""
     project = running(processes, supervisor={"heartbeat": IMPATIENT})
     worker, before = project.pid("bench"), pids(project)
-    project._forget_clients()
+    project.forget_clients()
     os.kill(before[0], signal.SIGSTOP)
     with Load(project.url).running() as load:
         project.wait_until(lambda: not is_alive(before[0]), "it is killed")
@@ -346,7 +346,7 @@ def test_sigterm_drains_every_gateway(running):
     assert all(is_alive(pid) for pid in before)
     release(project)
     assert {request.answer() for pid in before for request in requests[pid]} == {200}
-    project._forget_clients()
+    project.forget_clients()
     project.join()
 
 
@@ -374,7 +374,7 @@ def test_every_gateway_hands_the_door_over_to_who_knows_its_nonce(running):
                 continue
     assert ports == [urlsplit(project.url).port] * 2
     before = pids(project)
-    project._forget_clients()
+    project.forget_clients()
     os.kill(before[0], signal.SIGKILL)
     wait_for_exit(project, before[0])
     project.wait_until(lambda: len(pids(project)) == 2, "there are two again")

@@ -85,7 +85,7 @@ def guard_log(project: Project) -> str:
 
 def kill_supervisor(project: Project) -> float:
     """Kill it alone; return the moment."""
-    project._forget_clients()
+    project.forget_clients()
     project.process.kill()
     project.process.wait()
     project.process = None

@@ -28,7 +28,7 @@ def container(project: Project) -> Iterator[Project]:
 
 def stop(project: Project) -> None:
     """As a container's engine does: unshare(1) passes no signal on, but the exit code back."""
-    project._forget_clients()
+    project.forget_clients()
     os.kill(outside(project, 1), signal.SIGTERM)
     project.join()
 

@@ -64,7 +64,7 @@ def test_within_returns_when_the_step_is_done_or_says_what_became_of_it():
             await within(0.01, slow, "the restart")
         assert not slow.done()  # only the waiting is over
         slow.cancel()
-        with pytest.raises(ConflictError, match="the restart was given up: xcore is stopping"):
+        with pytest.raises(ConflictError, match="the restart was given up: another order came, or xcore is stopping"):
             await within(DEADLINE, slow, "the restart")
 
         async def fail():

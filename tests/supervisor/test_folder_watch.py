@@ -2,12 +2,14 @@
 
 import asyncio
 import errno
+import itertools
 import os
+import re
 import threading
 import time
 
 import pytest
-from watchdog.observers.inotify import InotifyObserver
+from watchdog.observers.inotify_c import InotifyFD
 
 from supervisor import folder_watch
 from supervisor.folder_watch import FolderWatch
@@ -39,15 +41,22 @@ class Looks:
     async def see(self, *names):
         await until(lambda: self.seen and self.seen[-1] == sorted(names), f"{names} are seen", DEADLINE)
 
+    async def rest(self):
+        """Wait until no look follows from what was done so far."""
+        count = -1
+        while count != len(self.seen):
+            count = len(self.seen)
+            await asyncio.sleep(4 * folder_watch.QUIET)
+
     async def number(self, count):
         await until(lambda: len(self.seen) >= count, f"look number {count}", DEADLINE)
 
 
-def watched(folder, scenario, interval=NEVER, make_observer=InotifyObserver):
+def watched(folder, scenario, interval=NEVER, ignored=lambda _: False, make_inotify=InotifyFD):
     """Let ``scenario(watch, looks)`` play; nothing of the watch must be left afterwards."""
 
     async def main():
-        watch, looks = FolderWatch(folder, interval, make_observer), Looks(folder)
+        watch, looks = FolderWatch(folder, interval, ignored, make_inotify), Looks(folder)
         watch.start(looks)
         try:
             await looks.number(1)
@@ -146,13 +155,13 @@ def test_who_looks_may_have_the_next_look_soon(tmp_path):
 
 
 def test_without_events_there_is_a_look_at_every_interval(tmp_path):
-    """What a link leads to may change unseen, and so may a network file system."""
+    """They are what notices a directory that comes to be."""
 
     async def scenario(_watch, looks):
         await looks.number(5)
         assert all(later - earlier >= 0.009 for earlier, later in zip(looks.moments, looks.moments[1:], strict=False))
 
-    watched(tmp_path, scenario, interval=0.01)
+    watched(tmp_path / "none", scenario, interval=0.01)
 
 
 def test_another_interval_counts_from_now_on(tmp_path):
@@ -226,15 +235,15 @@ def test_another_folder_in_its_place_is_watched_instead(tmp_path):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(errno.EMFILE, "inotify instance limit reached"), "inotify instance limit reached"),
-        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (OSError(errno.EMFILE, "inotify instance limit reached"), "reached; changes are .*max_user_instances"),
+        (RuntimeError("can't start new thread"), "can't start new thread; changes are"),
     ],
     ids=["instances", "threads"],
 )
-def test_without_an_observer_there_is_still_the_regular_look(tmp_path, caplog, error, said):
-    """It says so once."""
+def test_without_an_inotify_instance_there_is_still_the_regular_look(tmp_path, caplog, error, said):
+    """It says so once, and what to do."""
 
-    def no_observer():
+    def no_inotify():
         raise error
 
     async def scenario(_watch, looks):
@@ -242,38 +251,108 @@ def test_without_an_observer_there_is_still_the_regular_look(tmp_path, caplog, e
         (tmp_path / "a.py").touch()
         await looks.see("a.py")
 
-    watched(tmp_path, scenario, interval=0.01, make_observer=no_observer)
-    assert caplog.text.count(f"The kernel gives no events of {tmp_path}: {said}") == 1
+    watched(tmp_path, scenario, interval=0.01, make_inotify=no_inotify)
+    assert caplog.text.count(f"The kernel gives no events of {tmp_path}: ") == 1
+    assert re.search(said, caplog.text)
 
 
 def test_without_watches_left_there_is_still_the_regular_look(tmp_path, caplog):
-    """fs.inotify.max_user_watches; the observer that was made for nothing is gone with its threads."""
+    """fs.inotify.max_user_watches. It is tried again at every look: the limit may be raised meanwhile."""
 
-    class NoWatchLeft(InotifyObserver):
-        def schedule(self, *_arguments, **_keywords):
-            raise OSError(errno.ENOSPC, "inotify watch limit reached")
+    class NoWatchLeft(InotifyFD):
+        limit = 0
 
-    async def scenario(_watch, looks):
+        def add_callback(self, *arguments):
+            if not self.limit:
+                raise OSError(errno.ENOSPC, "inotify watch limit reached")
+            return super().add_callback(*arguments)
+
+    async def scenario(watch, looks):
         await looks.number(3)
         (tmp_path / "a.py").touch()
         await looks.see("a.py")
+        NoWatchLeft.limit = 1
+        await looks.number(len(looks.seen) + 2)
+        watch.interval = NEVER
+        await looks.rest()
+        (tmp_path / "b.py").touch()
+        await looks.see("a.py", "b.py")
 
-    watched(tmp_path, scenario, interval=0.01, make_observer=NoWatchLeft)
-    assert caplog.text.count("inotify watch limit reached; changes are noticed by looking at it regularly") == 1
+    watched(tmp_path, scenario, interval=0.01, make_inotify=NoWatchLeft)
+    assert caplog.text.count("watch limit reached; changes are noticed by looking regularly; raise") == 1
+    assert "fs.inotify.max_user_watches" in caplog.text
 
 
 def test_without_descriptors_there_is_still_the_regular_look(tmp_path, caplog):
     """Row 31, for real: no inotify instance is to be had."""
 
-    def make_observer():
+    def make_inotify():
         with descriptors_below(3):
-            return InotifyObserver()
+            return InotifyFD()
 
     async def scenario(_watch, looks):
         await looks.number(3)
 
-    watched(tmp_path, scenario, interval=0.01, make_observer=make_observer)
+    watched(tmp_path, scenario, interval=0.01, make_inotify=make_inotify)
     assert caplog.text.count("The kernel gives no events of") == 1
+
+
+@pytest.mark.slow
+def test_a_name_that_never_matters_is_no_reason_to_look(tmp_path):
+    """A plugin that writes into its database all the time must not keep others from being looked at when quiet."""
+
+    async def scenario(_watch, looks):
+        for _ in range(20):
+            (tmp_path / "app.db-wal").write_text("x")
+            (tmp_path / "app.db").write_text("x")
+            (tmp_path / "app.db-wal").unlink()
+        await asyncio.sleep(4 * folder_watch.QUIET)
+        assert len(looks.seen) == 1
+        (tmp_path / "a.py").touch()
+        await looks.see("a.py", "app.db")
+
+    watched(tmp_path, scenario, ignored=lambda name: ".db" in name)
+
+
+def test_where_there_are_events_a_look_that_nothing_prompts_is_rarer(tmp_path):
+    """It costs time, and finds what the kernel does not tell of."""
+
+    async def scenario(_watch, looks):
+        await looks.number(3)
+        apart = [later - earlier for earlier, later in itertools.pairwise(looks.moments)]
+        assert all(seconds >= 0.02 * folder_watch.RARER - 0.001 for seconds in apart)
+
+    watched(tmp_path, scenario, interval=0.02)
+
+
+@pytest.mark.slow
+def test_directories_that_a_look_finds_have_events_from_then_on(tmp_path):
+    """And are looked at once more: something may have happened between the look and the first event."""
+    sub, other = tmp_path / "sub", tmp_path / "other"
+    sub.mkdir()
+    other.mkdir()
+
+    async def scenario(watch, looks):
+        await looks.rest()
+        watch.directories = {**watch.directories, str(sub): lambda _: False}
+        count = len(looks.seen)
+        watch.interval = NEVER - 1  # a reason to look
+        await looks.number(count + 2)
+        await looks.rest()
+        count = len(looks.seen)
+        (other / "a.py").touch()
+        (sub / "a.py").touch()
+        await looks.number(count + 1)
+        await looks.rest()
+        watch.directories = {str(tmp_path): lambda _: False}
+        watch.interval = NEVER
+        await looks.rest()
+        count = len(looks.seen)
+        (sub / "b.py").touch()
+        await looks.rest()
+        assert len(looks.seen) == count
+
+    watched(tmp_path, scenario)
 
 
 def test_closing_gives_up_a_look_under_way(tmp_path):

@@ -62,7 +62,7 @@ def test_a_plugin_that_nobody_asks_for_is_stopped_and_woken_by_a_request(run):
         at.gateway.says(at.gateways, Wake("hello"))
         assert (at.state("hello"), plugin.route().expected) == ("starting", True)
         await at.reaches("hello", "running")
-        assert plugin.workers.restarts == 0
+        assert plugin.serving.workers.restarts == 0
         await until(lambda: len(upstreams(at)) == 1)
 
     run(scenario)
@@ -164,7 +164,7 @@ def test_a_restart_waits_for_what_still_leaves_after_a_wake(run, tmp_path):
         at.gateway.says(at.gateways, Wake("hello"))
         await until(lambda: at.plugins.named("hello").ready == 1, "the next one is there")
         woken = pids(at)
-        await at.plugins.restart("hello", "operator", wait=5.0)
+        await at.orders.restart("hello", "operator", wait=5.0)
         assert pids(at) != woken
         assert [record.cause for record in at.exits] == ["idle", "operator"]
 
@@ -178,7 +178,7 @@ def test_a_restart_of_an_idle_plugin_brings_it_up(run):
         at.add("hello", steps=QUIET, idle_stop=0.1)
         await at.discover()
         await asleep(at)
-        view = await at.plugins.restart("hello", "operator")
+        view = await at.orders.restart("hello", "operator")
         await settle()
         assert (view.state, at.gateway.route("hello").expected) != ("exited", False)
         await at.reaches("hello", "running")

@@ -12,7 +12,6 @@ from plugin_runtime.views import PluginError
 from plugin_runtime.wire import Envelope
 from supervisor.config.plugin_keys import PluginOverrides
 from supervisor.errors import (
-    ConfigurationError,
     ConflictError,
     PluginRefusedError,
     ReplacementError,
@@ -20,7 +19,6 @@ from supervisor.errors import (
     TookTooLongError,
     UnknownNameError,
 )
-from supervisor.plugins import plugin_folders
 from supervisor.preparation import PreparationError
 from tests.fakes.plugin_scene import plugin_scene
 from tests.fakes.waiting import DEADLINE, settle, until
@@ -80,7 +78,7 @@ def test_what_fails_is_shown_and_nobody_else_notices(run, caplog):
         at.add_broken("mistaken", ZeroDivisionError("by the number of plugins"))
         await at.discover()
         await at.reaches("good", "running")
-        views = {view.name: view for view in await at.plugins.list_plugins()}
+        views = {view.name: view for view in await at.orders.list_plugins()}
         assert [view.name for view in views.values()] == ["faulty", "good", "mistaken"]
         assert (views["faulty"].state, views["faulty"].error.message) == ("failed", "no module named flask")
         assert (views["mistaken"].state, views["mistaken"].error.type) == ("failed", "ZeroDivisionError")
@@ -88,7 +86,7 @@ def test_what_fails_is_shown_and_nobody_else_notices(run, caplog):
         assert at.plugins.is_settled
 
     run(scenario)
-    assert "Plugin mistaken cannot be brought up" in caplog.text
+    assert "Plugin mistaken cannot be served" in caplog.text
 
 
 def test_keys_for_a_plugin_that_is_not_there_are_warned_of(run, caplog):
@@ -96,11 +94,8 @@ def test_keys_for_a_plugin_that_is_not_there_are_warned_of(run, caplog):
 
     async def scenario(at):
         at.add("shop", app="main:app")
-        configuration = replace(
-            at.services.configuration, plugins={"shop": PluginOverrides(), "shp": PluginOverrides()}
-        )
-        services = replace(at.services, configuration=configuration)
-        at.plugins._services = services
+        keys = {"shop": PluginOverrides(), "shp": PluginOverrides()}
+        at.live.replace(replace(at.live.current, plugins=keys))
         await at.discover()
 
     run(scenario)
@@ -119,9 +114,9 @@ def test_a_disabled_plugin_is_listed_and_left_alone(run):
         assert (at.state("hello"), at.preparation.calls) == ("disabled", [])
         assert at.plugins.health()["hello"].wanted == 0
         with pytest.raises(PluginRefusedError, match="it is disabled; enable it first"):
-            await at.plugins.restart("hello", "operator")
-        assert [view.name for view in await at.plugins.list_plugins(active=True)] == []
-        assert [view.name for view in await at.plugins.list_plugins(active=False)] == ["hello"]
+            await at.orders.restart("hello", "operator")
+        assert [view.name for view in await at.orders.list_plugins(active=True)] == []
+        assert [view.name for view in await at.orders.list_plugins(active=False)] == ["hello"]
 
     run(scenario)
 
@@ -152,7 +147,7 @@ def test_the_refused_one_starts_when_the_owner_goes(run, caplog):
         at.add("second", Description(api_prefix="/app/x"))
         await at.discover()
         assert at.state("second") == "refused"
-        view = await at.plugins.show("second")
+        view = await at.orders.show("second")
         assert "prefix '/app/x' belongs to plugin 'owner'" in view.error.message
         assert view.prefix == ""
         at.services.claims.release("owner")
@@ -193,25 +188,13 @@ def test_a_name_that_is_not_to_be_had_is_refused_and_shown(run, name):
         at.add("good")
         await at.discover()
         await at.reaches("good", "running")
-        (view,) = [view for view in await at.plugins.list_plugins() if view.name != "good"]
+        (view,) = [view for view in await at.orders.list_plugins() if view.name != "good"]
         assert (view.state, view.name) == ("refused", "caf\\xe9" if isinstance(name, bytes) else name)
         assert "rename its folder" in view.error.message
         view.name.encode()
         assert at.preparation.calls == ["good"]
 
     run(scenario)
-
-
-def test_hidden_folders_and_files_are_no_plugins(tmp_path, caplog):
-    """Nor is a directory that is not there an error; one that cannot be read is."""
-    for name in (".git", "__pycache__", "hello"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "README").touch()
-    assert plugin_folders(tmp_path) == [tmp_path / "hello"]
-    assert plugin_folders(tmp_path / "none") == []
-    assert "does not exist" in caplog.text
-    with pytest.raises(ConfigurationError, match=r"manager\.plugins\.directory: cannot read .*README: Not a directory"):
-        plugin_folders(tmp_path / "README")
 
 
 def test_restart_replaces_one_instance_after_the_other(run):
@@ -223,7 +206,7 @@ def test_restart_replaces_one_instance_after_the_other(run):
         hello = await at.reaches("hello", "running")
         before = [child.pid for child in hello.instances]
         told = len(at.gateway.of(RoutingSnapshot))
-        view = await at.plugins.restart("hello", "token:ci", wait=DEADLINE)
+        view = await at.orders.restart("hello", "token:ci", wait=DEADLINE)
         assert not set(before) & {instance.pid for instance in view.instances}
         assert [(record.cause, record.actor, record.exit_code) for record in at.exits] == [
             ("operator", "token:ci", 0)
@@ -242,7 +225,7 @@ def test_restart_of_a_plugin_that_could_not_be_brought_up_tries_again(run):
         await at.discover()
         assert at.state("hello") == "failed"
         at.add("hello")
-        view = await at.plugins.restart("hello", "operator", wait=DEADLINE)
+        view = await at.orders.restart("hello", "operator", wait=DEADLINE)
         assert (view.state, view.error) == ("running", None)
         assert at.exits == []
 
@@ -256,12 +239,12 @@ def test_restart_waits_while_it_is_being_brought_up(run):
         at.add("hello")
         gate = at.preparation.gates["hello"] = asyncio.Event()
         await at.plugins.discover()
-        restarts = [asyncio.create_task(at.plugins.restart("hello", "operator", wait=DEADLINE)) for _ in range(3)]
+        restarts = [asyncio.create_task(at.orders.restart("hello", "operator", wait=DEADLINE)) for _ in range(3)]
         await settle()
         gate.set()
         await asyncio.gather(*restarts)
         assert at.plugins.named("hello").ready == 1
-        assert [record.cause for record in at.exits] == ["operator"] * 3
+        assert [record.cause for record in at.exits] == ["operator"]
         assert len(at.table.tree.children) == 1
 
     run(scenario)
@@ -275,7 +258,7 @@ def test_restart_gives_up_waiting_not_restarting(run):
         await at.discover()
         await at.reaches("hello", "running")
         with pytest.raises(TookTooLongError, match="restart of plugin 'hello' is not done after"):
-            await at.plugins.restart("hello", "operator", wait=0.05)
+            await at.orders.restart("hello", "operator", wait=0.05)
         await until(lambda: at.exits, "it is replaced all the same")
         await at.reaches("hello", "running")
 
@@ -291,7 +274,7 @@ def test_restart_ends_when_the_new_one_cannot_start(run, tmp_path):
         hello = await at.reaches("hello", "running")
         (serving,) = hello.instances
         with pytest.raises(ReplacementError, match=r"cannot replace a worker of plugin 'hello': .* start_timeout"):
-            await at.plugins.restart("hello", "operator", wait=DEADLINE)
+            await at.orders.restart("hello", "operator", wait=DEADLINE)
         assert (hello.instances, hello.state.value) == ([serving], "running")
 
     run(scenario)
@@ -304,13 +287,13 @@ def test_nothing_new_is_begun_while_xcore_stops(run):
         at.add("hello")
         await at.discover()
         await at.reaches("hello", "running")
-        waiting = asyncio.create_task(at.plugins.restart("hello", "operator", wait=DEADLINE))
+        waiting = asyncio.create_task(at.orders.restart("hello", "operator", wait=DEADLINE))
         await settle(1)
         await at.plugins.close()
-        with pytest.raises(ConflictError, match="was given up: xcore is stopping"):
+        with pytest.raises(ConflictError, match="was given up: another order came, or xcore is stopping"):
             await waiting
         with pytest.raises(ConflictError, match="cannot restart plugin 'hello': xcore is stopping"):
-            await at.plugins.restart("hello", "operator")
+            await at.orders.restart("hello", "operator")
         await at.table.tree.stop_all(Cause.SHUTDOWN, "test")
         assert at.state("hello") == "exited"
 
@@ -402,8 +385,8 @@ def test_schemas_are_passed_on_up_to_their_limit(run, caplog):
         at.add("hello")
         await at.discover()
         hello = await at.reaches("hello", "running")
-        hello.workers.received(hello.instances[0], Envelope(Schema("1", b"x" * (MAX_SCHEMA + 1))))
-        hello.workers.received(hello.instances[0], Envelope(Schema("2", b"{}")))
+        hello.serving.workers.received(hello.instances[0], Envelope(Schema("1", b"x" * (MAX_SCHEMA + 1))))
+        hello.serving.workers.received(hello.instances[0], Envelope(Schema("2", b"{}")))
         assert at.gateway.of(PluginSchema) == [PluginSchema("hello", "/app/hello", "2", b"{}")]
 
     run(scenario)
@@ -429,7 +412,7 @@ def test_unknown_names_say_what_there_is(run):
     async def scenario(at):
         at.add("hello")
         await at.discover()
-        for question in (at.plugins.show("helo"), at.plugins.restart("helo", "x"), at.plugins.read_logs("helo")):
+        for question in (at.orders.show("helo"), at.orders.restart("helo", "x"), at.orders.read_logs("helo")):
             with pytest.raises(UnknownNameError, match="no plugin named 'helo'; known: hello"):
                 await question
 
@@ -443,7 +426,7 @@ def test_settings_of_a_worker_are_those_of_its_incarnation(run):
         at.add("hello")
         await at.discover()
         hello = await at.reaches("hello", "running")
-        (first, second) = (hello.workers.settings_for(hello.instances[0], token) for token in ("t1", "t2"))
+        (first, second) = (hello.serving.workers.settings_for(hello.instances[0], token) for token in ("t1", "t2"))
         assert first["link_path"].endswith("run/t1.link")
         assert first["link_secret"] != second["link_secret"]
         assert (first["adopt_grace"], first["prefix"]) == (3.0, "/app/hello")

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from plugin_runtime.protocol import Description, Failed
+from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import load
 from supervisor.environments.runtime import GuestPackages
 from supervisor.errors import EnvironmentBuildError
@@ -49,8 +50,8 @@ class Scene:
         self.steps = Steps(root)
 
     def preparation(self):
-        configuration = load(self.root / "config.json", {})
-        return Preparation(configuration, self.steps, self.steps, Generations(self.root / "generations"), self.steps)
+        live = LiveConfiguration(load(self.root / "config.json", {}))
+        return Preparation(live, self.steps, self.steps, Generations(self.root / "generations"), self.steps)
 
     def prepare(self):
         async def main():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor import file_signature
 from supervisor import snapshot as module
 from supervisor.config.settings import SnapshotSettings
 from supervisor.errors import PluginInvalidError
@@ -60,7 +61,7 @@ def test_what_never_is_code_does_not_count_whatever_the_settings_say(tmp_path, p
 def test_the_settings_ignore_by_name(tmp_path):
     """manager.snapshot: extensions, filenames, hidden; folders as well as files."""
     ignores = SnapshotSettings(extensions=["*.csv"], filenames=["notes"]).ignores
-    write(tmp_path, "run.py", "a.csv", "notes/a.py", ".hidden/a.py", ".env", "sub/b.csv")
+    write(tmp_path, "run.py", "a.csv", "notes/a.py", ".hidden/a.py", ".flake8", "sub/b.csv", "sub/.env")
     assert paths(tmp_path, ignores) == {"run.py"}
 
 
@@ -71,11 +72,11 @@ def test_the_plugins_gitignore_is_followed(tmp_path):
     assert paths(tmp_path) == {"run.py", "sub/build/a.py", "keep.gen.py"}
 
 
-def test_dependencies_always_count(tmp_path):
-    """A rebuilt environment must not depend on anybody's ignore list."""
-    write(tmp_path, ".gitignore", content="*\n")
-    write(tmp_path, "run.py", "pyproject.toml", "poetry.lock", "sub/poetry.lock")
-    assert paths(tmp_path, lambda _: True) == {"pyproject.toml", "poetry.lock"}
+def test_dependencies_and_variables_always_count(tmp_path):
+    """A rebuilt environment must not depend on anybody's ignore list; nor must what a worker is started with."""
+    write(tmp_path, ".gitignore", content="*\n.env\n")
+    write(tmp_path, "run.py", "pyproject.toml", "poetry.lock", ".env", "sub/poetry.lock")
+    assert paths(tmp_path, lambda _: True) == {"pyproject.toml", "poetry.lock", ".env"}
 
 
 def test_links_inside_the_plugin_are_followed(tmp_path):
@@ -208,3 +209,145 @@ def test_names_that_are_no_unicode_are_names_like_others(tmp_path):
     taken = Snapshot.take(tmp_path, DEFAULTS)
     assert [os.fsencode(path) for path in taken.files] == [b"\xff.py"]
     assert len(taken.hash) == 64
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """Files count as old as soon as they are written."""
+    monkeypatch.setattr(file_signature, "SETTLED", -10_000_000_000)
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Paths of the files that were read, in order."""
+    paths, digest = [], module._digest
+    monkeypatch.setattr(module, "_digest", lambda folder, path: paths.append(path) or digest(folder, path))
+    return paths
+
+
+@pytest.mark.usefixtures("settled")
+def test_files_that_are_the_same_to_the_kernel_are_not_read_again(tmp_path, read):
+    """Fifty plugins are looked at all the time; their files are read when they change."""
+    write(tmp_path, "run.py", "pkg/a.py", ".gitignore")
+    old = Snapshot.take(tmp_path, DEFAULTS)
+    read.clear()
+    write(tmp_path, "pkg/a.py", "b.py", content="other")
+    new = old.again()
+    assert sorted(read) == ["b.py", "pkg/a.py"]
+    assert new == Snapshot.take(tmp_path, DEFAULTS)
+    assert set(new.signatures) == set(new.files)
+
+
+def test_a_file_that_was_just_written_is_read_again(tmp_path, read):
+    """A second write within the same tick of the kernel's clock would have the same signature."""
+    write(tmp_path, "run.py")
+    taken = Snapshot.take(tmp_path, DEFAULTS)
+    assert taken.signatures == {}
+    taken.again()
+    assert read == ["run.py", "run.py"]
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("act", ["replace", "retarget", "swap"])
+def test_another_file_of_the_same_size_and_time_is_read(tmp_path, act):
+    """Deployments set times, and rename folders as a whole."""
+    plugin = tmp_path / "plugin"
+    for path, content in (("one/a.py", "1"), ("two/a.py", "2")):
+        write(plugin, path, content=content)
+        os.utime(plugin / path, (1_000_000_000, 1_000_000_000))
+    (plugin / "link.py").symlink_to("one/a.py")
+    old = Snapshot.take(plugin, DEFAULTS)
+    if act == "replace":
+        (plugin / "two" / "a.py").rename(plugin / "one" / "a.py")
+    elif act == "retarget":
+        (plugin / "link.py").unlink()
+        (plugin / "link.py").symlink_to("two/a.py")
+    else:
+        (plugin / "one").rename(plugin / "aside")
+        (plugin / "two").rename(plugin / "one")
+        (plugin / "aside").rename(plugin / "two")
+    new = old.again()
+    assert new == Snapshot.take(plugin, DEFAULTS) != old
+
+
+def test_signatures_and_folders_do_not_count_for_equality(tmp_path, monkeypatch):
+    """They say when it was looked at, not what is there."""
+    write(tmp_path, "run.py")
+    old = Snapshot.take(tmp_path, DEFAULTS)
+    monkeypatch.setattr(file_signature, "SETTLED", -10_000_000_000)
+    (tmp_path / "empty").mkdir()
+    new = old.again()
+    assert (new.signatures, new.folders) != (old.signatures, old.folders)
+    assert (new, new.hash) == (old, old.hash)
+
+
+@pytest.mark.usefixtures("settled")
+def test_another_gitignore_and_other_settings_count_at_once(tmp_path):
+    """What they said before is remembered only as long as they say the same."""
+    write(tmp_path, "run.py", "a.gen.py", "b.csv")
+    old = Snapshot.take(tmp_path, nothing)
+    write(tmp_path, ".gitignore", content="*.gen.py\n")
+    ignored = old.again()
+    assert set(ignored.files) == {".gitignore", "run.py", "b.csv"}
+    (tmp_path / ".gitignore").unlink()
+    assert set(ignored.again().files) == {"run.py", "a.gen.py", "b.csv"}
+    ignores = SnapshotSettings(extensions=["*.csv"]).ignores
+    assert set(Snapshot.take(tmp_path, ignores, ignored).files) == {"run.py", "a.gen.py"}
+
+
+def test_what_is_remembered_of_files_that_are_gone_is_forgotten(tmp_path):
+    """A plugin may make and remove files of ever new names for months."""
+    taken = None
+    for number in range(5):
+        write(tmp_path, f"{number}.log", f"{number}.py")
+        taken = Snapshot.take(tmp_path, DEFAULTS, taken)
+        for path in tmp_path.iterdir():
+            path.unlink()
+    assert set(taken.rules.decided) == {"4.log", "4.py"}
+
+
+def test_a_folder_full_of_data_is_refused_before_it_is_read(tmp_path, monkeypatch, read):
+    """Or every look would read 50,000 files."""
+    monkeypatch.setattr(module, "MOST_FILES", 1)
+    write(tmp_path, "a", "b")
+    with pytest.raises(PluginInvalidError):
+        Snapshot.take(tmp_path, DEFAULTS)
+    assert read == []
+
+
+def test_a_snapshot_names_the_folders_in_which_files_may_come_to_lie(tmp_path):
+    """What counts nowhere is left out: thousands of folders, of each of which the kernel would have to tell."""
+    write(
+        tmp_path, "run.py", "pkg/sub/a.py", ".venv/lib/x.py", "pkg/__pycache__/a.pyc", ".git/HEAD", "node_modules/x/y"
+    )
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "alias").symlink_to("pkg")
+    folders = Snapshot.take(tmp_path, DEFAULTS).folders
+    assert sorted(folders) == ["", "alias", "alias/sub", "empty", "pkg", "pkg/sub"]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("run.py", False), ("pyproject.toml", False), (".env", False), (".gitignore", False), ("app.db", True),
+        ("app.db-journal", True), ("app.sqlite3-wal", True), ("out.log", True), ("__pycache__", True), (".venv", True),
+        (".run.py.swp", True), ("notes.txt", False), ("pkg/.env", True), ("state.json", True),
+        ("pkg/state.json", False), ("pkg/cache.gen", True), ("build", False), ("kept", False),
+    ],
+)  # fmt: skip
+def test_what_cannot_change_a_snapshot_is_told_by_its_name(tmp_path, path, expected):
+    """By that alone: it is all that the kernel says of a change, not whether it is a file or a folder."""
+    write(tmp_path, ".gitignore", content="/state.json\n*.gen\nbuild/\n/kept\n!/kept/\n")
+    folder, _, name = path.rpartition("/")
+    assert Snapshot.take(tmp_path, DEFAULTS).ignored_in(folder)(name) is expected
+
+
+def test_whatever_counts_can_change_a_snapshot(tmp_path):
+    """Its changes would not be noticed."""
+    write(tmp_path, ".gitignore", content="/*\n!/pkg/\n*.toml\n!/*.html\n")
+    write(tmp_path, "run.py", "pyproject.toml", ".env", "poetry.lock", "a.html", "pkg/Makefile", "pkg/b.toml")
+    taken = Snapshot.take(tmp_path, DEFAULTS)
+    assert set(taken.files) == {"pyproject.toml", ".env", "poetry.lock", "a.html", "pkg/Makefile"}
+    for path in [*taken.files, *taken.folders[1:]]:
+        folder, _, name = path.rpartition("/")
+        assert not taken.ignored_in(folder)(name)

@@ -86,7 +86,7 @@ def test_a_restart_never_leaves_fewer_ready_than_before(run):
         hello = await serving(at, instances=3)
         before, told = pids(hello), snapshots(at)
         former = upstreams(at)[-1]
-        await at.plugins.restart("hello", "token:ci", wait=DEADLINE)
+        await at.orders.restart("hello", "token:ci", wait=DEADLINE)
         await settle()
         seen = [former, *upstreams(at, told)]
         assert all(set(routed) == {"hello.1", "hello.2", "hello.3"} for routed in seen)
@@ -108,7 +108,7 @@ def test_the_old_one_is_told_to_stop_when_nobody_sends_it_requests_any_more(run)
         (old,) = hello.instances
         told, at.gateway.hold = snapshots(at), True
         sent = keep_what_is_sent(old)
-        restart = asyncio.create_task(at.plugins.restart("hello", "operator", wait=DEADLINE))
+        restart = asyncio.create_task(at.orders.restart("hello", "operator", wait=DEADLINE))
         await until(lambda: old.state is State.DRAINING, "the old one is withdrawn")
         await settle()
         assert (len(upstreams(at, told)), sent) == (1, [])
@@ -152,16 +152,16 @@ def test_a_successor_that_does_not_become_ready_is_taken_away(run, steps, why):
         routed = upstreams(at)[-1]
         at.restep("hello", "hello", *steps)
         with pytest.raises(ReplacementError, match=f"cannot replace a worker of plugin 'hello': .*{why}") as raised:
-            await at.plugins.restart("hello", "operator", wait=DEADLINE)
+            await at.orders.restart("hello", "operator", wait=DEADLINE)
         assert pids(hello) == before
         assert "goes on serving" in raised.value.hint
-        view = await at.plugins.show("hello")
+        view = await at.orders.show("hello")
         assert (view.state, why in view.error.message) == ("running", True)
         await settle()
         assert all(seen == routed for seen in upstreams(at, told))
         assert why in at.gateway.route("hello").error
         at.restep("hello", *GOOD)
-        view = await at.plugins.restart("hello", "operator", wait=DEADLINE)
+        view = await at.orders.restart("hello", "operator", wait=DEADLINE)
         await settle()
         assert view.error is None
         assert_consistent(at, hello, 1)
@@ -177,7 +177,7 @@ def test_the_rest_is_not_replaced_once_a_successor_failed(run):
         before = pids(hello)
         at.restep("hello", "hello", "fail:no database", "exit:70")
         with pytest.raises(ReplacementError):
-            await at.plugins.restart("hello", "operator", wait=DEADLINE)
+            await at.orders.restart("hello", "operator", wait=DEADLINE)
         await settle()
         assert pids(hello) == before
         assert {record.instance for record in at.exits} == {"hello.1"}
@@ -187,7 +187,7 @@ def test_the_rest_is_not_replaced_once_a_successor_failed(run):
 
 
 async def restarted(at, _worker):
-    await at.plugins.restart("hello", "operator", wait=DEADLINE)
+    await at.orders.restart("hello", "operator", wait=DEADLINE)
 
 
 async def used_up(_at, worker, memory_mb=None):
@@ -243,11 +243,11 @@ def test_the_old_one_may_die_while_its_successor_starts(run, tmp_path):
         (old,) = hello.instances
         gate = tmp_path / "gate"
         at.restep("hello", "hello", f"wait:{gate}", "ready", "serve")
-        restart = asyncio.create_task(at.plugins.restart("hello", "operator", wait=DEADLINE))
+        restart = asyncio.create_task(at.orders.restart("hello", "operator", wait=DEADLINE))
         await until(lambda: len(living_workers(at)) == 2, "the successor starts")
         os.kill(old.pid, signal.SIGKILL)
         await until(lambda: at.exits and hello.ready == 0, "the old one is dead")
-        assert (hello.workers.is_expected, hello.instances) == (True, [old])
+        assert (hello.serving.workers.is_expected, hello.instances) == (True, [old])
         await until(lambda: hello.ready, "the old one is back")
         gate.touch()
         await restart
@@ -293,7 +293,7 @@ def test_one_that_is_used_up_and_cannot_be_replaced_serves_on_for_a_while(run, c
         await settle()
         assert (at.table.tree.children, worker.state) == ([worker], State.RUNNING)
         assert hello.error.message == "no database"
-        monkeypatch.setattr(hello.workers, "_recycle_from", 0.0)
+        monkeypatch.setattr(hello.serving.workers._recycling, "resumes_at", 0.0)
         at.restep("hello", *GOOD)
         await used_up(at, worker)
         await until(lambda: worker not in at.table.tree.children, "it is replaced at last")
@@ -316,7 +316,7 @@ def test_a_restart_from_the_beginning_takes_a_successor_along(run, tmp_path):
         os.kill(worker.pid, signal.SIGKILL)
         await until(lambda: worker.state is State.FAILED, "the old one is dead")
         at.restep("hello", *GOOD)
-        view = await at.plugins.restart("hello", "operator", wait=DEADLINE)
+        view = await at.orders.restart("hello", "operator", wait=DEADLINE)
         await settle()
         assert (view.state, view.error) == ("running", None)
         assert_consistent(at, hello, 1)
@@ -336,7 +336,7 @@ def test_a_restart_from_the_beginning_waits_for_one_that_still_drains(run):
         (successor,) = hello.instances
         os.kill(successor.pid, signal.SIGKILL)
         await until(lambda: successor.state is State.FAILED, "the successor is dead")
-        restart = asyncio.create_task(at.plugins.restart("hello", "operator", wait=DEADLINE))
+        restart = asyncio.create_task(at.orders.restart("hello", "operator", wait=DEADLINE))
         await settle()
         at.gateway.hold = False
         at.gateway.acknowledge()
@@ -355,7 +355,7 @@ def test_the_route_has_the_successor_of_one_that_is_gone_already(run, tmp_path):
         hello = await serving(at)
         (old,) = hello.instances
         at.restep("hello", "hello", f"wait:{tmp_path}/gate", "ready", "serve")
-        restart = asyncio.create_task(at.plugins.restart("hello", "operator", wait=DEADLINE))
+        restart = asyncio.create_task(at.orders.restart("hello", "operator", wait=DEADLINE))
         await until(lambda: len(living_workers(at)) == 2, "the successor starts")
         old.post(StopRequested(Cause.OPERATOR, "operator"))
         await until(lambda: old.state is State.EXITED, "the old one is gone")
@@ -428,14 +428,14 @@ def test_scaling_up_and_down(run):
 
     async def scenario(at):
         hello = await serving(at)
-        view = await at.plugins.scale("hello", 3, "token:ci", wait=DEADLINE)
+        view = await at.orders.scale("hello", 3, "token:ci", wait=DEADLINE)
         await settle()
         assert (view.wanted, [instance.id for instance in view.instances]) == (3, ["hello.1", "hello.2", "hello.3"])
         assert at.repository.scaled == {"hello": 3}
         assert_consistent(at, hello, 3)
         before, going = pids(hello), hello.instances[1:]
         sent = [keep_what_is_sent(child) for child in going]
-        await at.plugins.scale("hello", 1, "token:ci", wait=DEADLINE)
+        await at.orders.scale("hello", 1, "token:ci", wait=DEADLINE)
         await settle()
         assert sent == [[Stop("scale_down", child.spec.timeouts.drain)] for child in going]
         assert {(record.pid, record.cause, record.actor) for record in at.exits} == {
@@ -460,9 +460,9 @@ def test_a_number_of_an_earlier_life_is_kept(run):
         hello, alone = await at.reaches("hello", "running"), await at.reaches("alone", "running")
         await until(lambda: hello.ready == 3, "there are three")
         assert (hello.wanted, alone.wanted, len(alone.instances)) == (3, 1, 1)
-        await at.plugins.scale("hello", 2, "operator", wait=DEADLINE)
+        await at.orders.scale("hello", 2, "operator", wait=DEADLINE)
         assert at.repository.scaled == {"hello": None}
-        await at.plugins.scale("alone", 1, "operator", wait=DEADLINE)
+        await at.orders.scale("alone", 1, "operator", wait=DEADLINE)
         assert at.repository.scaled == {"hello": None, "alone": None}
 
     run(scenario)
@@ -478,12 +478,12 @@ def test_a_number_that_must_not_be_is_a_conflict(run, wait):
         await at.discover()
         alone = await at.reaches("alone", "running")
         with pytest.raises(ConflictError, match="cannot run 2 instances of plugin 'alone': it is exclusive"):
-            await at.plugins.scale("alone", 2, "operator", wait)
+            await at.orders.scale("alone", 2, "operator", wait)
         with pytest.raises(ConflictError, match="cannot scale plugin 'broken': it is failed"):
-            await at.plugins.scale("broken", 2, "operator", wait)
+            await at.orders.scale("broken", 2, "operator", wait)
         for count in (0, 257, -1):
             with pytest.raises(InvalidValueError, match=f"must be from 1 to 256, not {count}"):
-                await at.plugins.scale("alone", count, "operator", wait)
+                await at.orders.scale("alone", count, "operator", wait)
         assert (at.repository.scaled, len(alone.instances)) == ({}, 1)
 
     run(scenario)
@@ -497,7 +497,7 @@ def test_a_number_that_cannot_be_written_down_is_not_followed(run, wait):
         hello = await serving(at)
         at.repository.error = StoreUnavailableError("locked")
         with pytest.raises(StoreUnavailableError):
-            await at.plugins.scale("hello", 3, "operator", wait)
+            await at.orders.scale("hello", 3, "operator", wait)
         await settle()
         assert_consistent(at, hello, 1)
 
@@ -510,7 +510,7 @@ def test_scaling_does_not_wait_for_one_that_stalls(run):
     async def scenario(at):
         hello = await serving(at)
         hello.instances[0].post(Stalled())
-        view = await at.plugins.scale("hello", 2, "operator", wait=DEADLINE)
+        view = await at.orders.scale("hello", 2, "operator", wait=DEADLINE)
         assert [instance.state for instance in view.instances] == ["stalled", "running"]
 
     run(scenario)
@@ -531,9 +531,9 @@ def test_many_orders_at_once_end_in_the_last_one(run):
         assert at.repository.scaled == {"hello": 4}
 
     async def restart(at, _count):
-        await at.plugins.restart("hello", "operator", wait=PATIENCE)
+        await at.orders.restart("hello", "operator", wait=PATIENCE)
 
     async def scale(at, count):
-        await at.plugins.scale("hello", count, "operator", wait=PATIENCE)
+        await at.orders.scale("hello", count, "operator", wait=PATIENCE)
 
     run(scenario)

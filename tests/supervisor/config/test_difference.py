@@ -28,7 +28,7 @@ def loaded(tmp_path):
         ({"manager": {"tasks": {"max_retries": 7}}}, [("manager.tasks.max_retries", True)]),
         ({"manager": {"tasks": {"max_retries": 3, "interval": 2}}}, []),
         ({"manager": {"dotenv": None}}, [("manager.dotenv", True)]),
-        ({"manager": {"snapshot": {"hidden": False}}}, [("manager.snapshot.hidden", False)]),
+        ({"manager": {"snapshot": {"hidden": False}}}, [("manager.snapshot.hidden", True)]),
         (
             {"supervisor": {"sample_interval": 1}, "gateway": {"port": 1, "parking": {"mb": 1}}},
             [("gateway.port", False), ("gateway.parking.mb", True), ("supervisor.sample_interval", True)],
@@ -37,8 +37,8 @@ def loaded(tmp_path):
         ({"tasks": {"sweep": {"max_age": 5}}}, [("tasks.sweep.max_age", True)]),
         ({"tasks": {"sweep": {"restart": "on-failure"}, "mail": {}}}, []),
         ({"tasks": {"my.sweep": {"env": {"A": "1", "B": "2"}}}}, [('tasks."my.sweep".env', True)]),
-        ({"plugins": {"shop": {"instances": 1}}}, [("plugins.shop.instances", False)]),
-        ({"plugins": {"shop": {"idle_stop": 5}}}, [("plugins.shop.idle_stop", True)]),
+        ({"plugins": {"shop": {"instances": 1}}}, [("plugins.shop.instances", True)]),
+        ({"manager": {"plugins": {"entry_point": "main"}}}, [("manager.plugins.entry_point", False)]),
     ],
     ids=json.dumps,
 )
@@ -54,40 +54,23 @@ def test_what_is_not_live_stays_as_it_was(loaded):
     waiting = {
         "manager": {"plugins": {"directory": "./other"}, "tasks": {"directory": "./jobs"}},
         "supervisor": {"state_dir": "./state", "adopt_grace": 1, "restart": {"delay": 9}, "heartbeat": {"hung": 20}},
-        "plugins": {"shop": {"instances": 2}},
     }
     live = {
         "manager": {"tasks": {"auto_restart": False}},
         "supervisor": {"sample_interval": 9},
+        "plugins": {"shop": {"instances": 2}},
         "tasks": {"sweep": {"max_age": 5}},
     }
     both = {
         "manager": {**waiting["manager"], "tasks": {**waiting["manager"]["tasks"], "auto_restart": False}},
         "supervisor": {**waiting["supervisor"], "sample_interval": 9},
-        "plugins": waiting["plugins"],
+        "plugins": live["plugins"],
         "tasks": live["tasks"],
     }
     before = loaded({})
     variables = {"DATA_URL": "sqlite:///other.db", "LOG_LEVEL": "DEBUG"}
     assert with_live_keys(before, loaded(waiting, **variables)) == before
     assert with_live_keys(before, loaded(both, **variables)) == loaded(live)
-
-
-def test_a_live_key_of_a_plugin_is_followed_and_the_others_stay(loaded):
-    """Set, changed and taken away; beside every kind of value that stays."""
-    staying = {
-        "restart": "never", "env": {"A": "1"}, "preload": ["pandas"], "max_age": 5,
-        "jobs": [{"name": "clean", "entry": "shop:clean", "interval": {"minutes": 5}}],
-    }  # fmt: skip
-    before = loaded({"plugins": {"shop": {**staying, "idle_stop": 5}, "old": {"idle_stop": 5}}})
-    after = loaded({"plugins": {"shop": {"idle_stop": 7, "max_age": 9}, "new": {"idle_stop": 8, "max_age": 9}}})
-    merged = with_live_keys(before, after)
-    assert (
-        merged.plugins
-        == loaded({"plugins": {"shop": {**staying, "idle_stop": 7}, "new": {"idle_stop": 8}, "old": {}}}).plugins
-    )
-    assert merged.plugin_overrides("shop").keys() == {*staying, "idle_stop"}
-    assert merged.plugin_overrides("old") == {}
 
 
 def test_variables_without_a_key_go_by_their_names(loaded):

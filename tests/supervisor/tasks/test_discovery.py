@@ -7,20 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor import file_signature
+from supervisor.directory_look import Difference, Look, diff
 from supervisor.prefixes import RESERVED_NAMES
 from supervisor.tasks import discovery
-from supervisor.tasks.discovery import Difference, Look, TaskFile, diff, look, name_problem
+from supervisor.tasks.discovery import TaskFile, look, name_problem
 from tests.fakes.waiting import DEADLINE
 
 
 def names(seen):
-    return sorted(seen.files)
+    return sorted(seen.entries)
 
 
 @pytest.fixture
 def settled(monkeypatch):
     """Files count as old as soon as they are written."""
-    monkeypatch.setattr(discovery, "_SETTLED", -10_000_000_000)
+    monkeypatch.setattr(file_signature, "SETTLED", -10_000_000_000)
 
 
 def test_files_that_end_in_py_are_tasks_links_too(tmp_path):
@@ -33,7 +35,7 @@ def test_files_that_end_in_py_are_tasks_links_too(tmp_path):
     (folder / "linked.py").symlink_to(tmp_path / "elsewhere.txt")
     seen = look(folder, Look())
     assert names(seen) == ["_e", "a", "linked"]
-    assert seen.files["linked"] == TaskFile("linked", folder / "linked.py", seen.files["a"].digest)
+    assert seen.entries["linked"] == TaskFile("linked", folder / "linked.py", seen.entries["a"].digest)
 
 
 def test_what_cannot_be_read_is_a_task_with_a_problem(tmp_path):
@@ -44,7 +46,7 @@ def test_what_cannot_be_read_is_a_task_with_a_problem(tmp_path):
     (tmp_path / "circle.py").symlink_to("circle.py")
     (tmp_path / "latin.py").write_bytes(b"# caf\xe9\n")
     (tmp_path / "huge.py").write_bytes(b"#" * (1024 * 1024 + 1))
-    files = look(tmp_path, Look()).files
+    files = look(tmp_path, Look()).entries
     assert {name: file.problem for name, file in files.items()} == {
         "folder": "is a folder, not a regular file",
         "fifo": "is a FIFO, not a regular file",
@@ -125,7 +127,7 @@ def test_a_file_that_is_the_same_to_the_kernel_is_not_read_again(tmp_path, monke
     (tmp_path / "a.py").write_text("x = 1")
     before = look(tmp_path, Look())
     monkeypatch.setattr(discovery, "read_text", lambda _: pytest.fail("it is read again"))
-    assert look(tmp_path, before).files["a"] is before.files["a"]
+    assert look(tmp_path, before).entries["a"] is before.entries["a"]
 
 
 @pytest.mark.usefixtures("settled")
@@ -157,7 +159,7 @@ def test_the_kernel_tells_of_another_content_of_the_same_size_and_time(tmp_path,
 def test_a_file_that_was_just_written_is_read_again(tmp_path):
     """A second write within the same tick of the kernel's clock would have the same time."""
     (tmp_path / "a.py").write_text("x = 1")
-    assert look(tmp_path, Look()).files["a"].signature is None
+    assert look(tmp_path, Look()).entries["a"].signature is None
 
 
 @pytest.mark.parametrize("name", ["report", "_report", "Report2", "nightly-report", "a", "x" * 200])

@@ -1,0 +1,308 @@
+"""How that which a plugin's folder says comes to be served.
+
+What is found in the folder is prepared first: environment, copy, validation. Only then is anything replaced. So a
+broken save leaves alone what serves, and is shown. Whatever goes wrong with a plugin ends here, and is nobody else's
+trouble.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from plugin_runtime.protocol import Cause, Kind
+from plugin_runtime.views import PluginError
+from supervisor.config.policies import restart_policy
+from supervisor.errors import ConflictError, PluginRefusedError, ReplacementError, StoreError
+from supervisor.generations import Served
+from supervisor.manifest import PluginManifest
+from supervisor.plugin_services import PluginServices
+from supervisor.plugin_view import facts_of
+from supervisor.prefixes import check_plugin_name
+from supervisor.preparation import PreparationError, Prepared
+from supervisor.retries import Retries
+from supervisor.serving import Serving
+from supervisor.worker_spec import api_prefix, default_prefix, manifest_prefix
+
+logger = logging.getLogger(__name__)
+
+SUPERVISOR = "supervisor"
+"""Actor of what is done unasked."""
+
+
+class Deployment:
+    """Of one plugin. What takes time is done by one at a time, in the order of asking."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        services: PluginServices,
+        wanted_of: Callable[[PluginManifest], int],
+        changed: Callable[[], None],
+    ) -> None:
+        """``wanted_of``: how many instances of something with this manifest; 0 while the plugin is not to be served.
+
+        ``changed``: called when there is anything new to be shown, or to be told to the gateways.
+        """
+        self.serving = Serving(name, services, changed)
+        self.error: PluginError | None = None
+        """What keeps it, or its newest code, from being served."""
+        self.is_refused = False
+        """For want of a prefix or a name; it may be had later."""
+        self.is_installing = False
+        self.is_stale = False
+        """The folder may say something else than what was prepared last."""
+        self.lock = asyncio.Lock()
+        """Held by who changes what serves."""
+        self._preparing = asyncio.Lock()
+        """Held by who finds out what the folder says, which may take minutes. Never wanted with ``lock`` held."""
+        self._name = name
+        self._folder = folder
+        self._services = services
+        self._wanted_of = wanted_of
+        self._changed = changed
+        self._served = Served()
+        self._beginning = False
+        self._retries = Retries(restart_policy(services.configuration.supervisor.restart))
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether a ready worker may be there soon."""
+        return self._beginning or self.serving.is_expected
+
+    @property
+    def is_due(self) -> bool:
+        """Whether what could not take over is to be tried again."""
+        return self._retries.is_due(self._services.around.clock.monotonic())
+
+    # --- what is done with it ---
+
+    async def bring_up(self) -> None:
+        """Prepare and start it unless that is done; returns when its instances are started, or with ``error`` set."""
+        async with self._preparing, self.lock:
+            if not self.serving.children:
+                await self._bring_up()
+
+    async def bring_up_anew(self, cause: Cause, actor: str) -> None:
+        """Do it again where none of its workers is ready: what it is made from may be what somebody has just mended.
+
+        Returns when they are ready or have failed.
+        """
+        async with self._preparing, self.lock:
+            if self.serving.ready:  # somebody else has seen to it
+                return
+            self._beginning = True
+            try:
+                await self.serving.retire(cause, actor)
+                await self._bring_up()
+            finally:
+                self._beginning = False
+            await self.serving.settled()
+
+    async def admit(self) -> None:
+        """Try again to get the prefix that was refused."""
+        async with self._preparing, self.lock:
+            if self.is_refused:
+                await self._bring_up()
+
+    async def follow(self, actor: str) -> None:
+        """Serve what the folder says now, unless somebody else has seen to that meanwhile."""
+        async with self._preparing:
+            if self._is_wanted and (self.is_stale or self.is_due):
+                await self._renew(Cause.RELOAD, actor)
+
+    async def reload(self, actor: str) -> None:
+        """Serve what the folder says now, whatever was before; return when that is done.
+
+        Raises:
+            ReplacementError: it cannot be served; what did goes on.
+        """
+        async with self._preparing:
+            self._served = replace(self._served, withdrawn="")
+            self.is_stale = True
+            await self._renew(Cause.RELOAD, actor)
+            if self.error is not None:
+                raise ReplacementError(f"the code of plugin {self._name!r}", self.error.message)
+
+    async def roll_back(self, actor: str) -> None:
+        """Serve the generation that did before this one, until the folder says something else than it does now.
+
+        Raises:
+            ConflictError: there is none.
+            ReplacementError: it cannot be served any more; what did goes on.
+        """
+        async with self.lock:
+            self.check_rollback()
+            before = await self._kept(self._served.before)
+            if before is None:
+                raise self._no_rollback("the generation that served before is not kept any more")
+            try:
+                await self._replace(before, Cause.ROLLBACK, actor)
+            except (PreparationError, PluginRefusedError) as error:
+                raise ReplacementError(f"plugin {self._name!r} by the generation before", str(error)) from error
+            self.error = None
+            await self._note_served(Served(before.build.generation.hash, withdrawn=self._served.current))
+            logger.info("Plugin %s is rolled back to generation %s (%s)", self._name, self._served.current, actor)
+
+    def check_rollback(self) -> None:
+        """Raise ConflictError where there is nothing to roll back to."""
+        if self.serving.prepared is None:
+            raise self._no_rollback("nothing serves it")
+        if not self._served.before:
+            raise self._no_rollback("no other generation has served before this one")
+
+    def _no_rollback(self, problem: str) -> ConflictError:
+        return ConflictError(f"cannot roll back plugin {self._name!r}: {problem}", hint="change its files")
+
+    async def retire(self, cause: Cause, actor: str) -> None:
+        """Stop it, and free its prefix; returns when its processes are gone."""
+        async with self.lock:
+            if self._is_wanted:  # again
+                return
+            self.is_refused, self.error = False, None
+            self._services.jobs.withdraw(self._name)
+            # Gateways send it nothing more before it is stopped.
+            self.serving.held.release()
+            await self.serving.retire(cause, actor)
+
+    # --- inside ---
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self._wanted_of(PluginManifest(plugin=self._name)) > 0
+
+    async def _bring_up(self) -> None:
+        self.error, self.is_refused, self._beginning = None, False, True
+        self._changed()
+        try:
+            if self._is_wanted:
+                await self._guarded(self._prepare_and_begin(), "cannot be served")
+        finally:
+            self._beginning = self.is_installing = False
+            self._changed()
+
+    async def _renew(self, cause: Cause, actor: str) -> None:
+        if self.is_stale:
+            self._retries.renewed()
+        self.is_stale = False
+        self._retries.begun()
+        if self.serving.prepared is None:
+            async with self.lock:
+                await self._bring_up()
+            return
+        try:
+            await self._guarded(self._prepare_and_replace(cause, actor), "goes on as it was")
+        finally:
+            self.is_installing = False
+            self._changed()
+
+    async def _guarded(self, step: Coroutine[Any, Any, None], otherwise: str) -> None:
+        """The boundary of a plugin: what goes wrong with it is shown there."""
+        try:
+            await step
+        except PreparationError as error:
+            self.error = error.error
+            self._retries.failed(error.error, self._services.around.clock.monotonic(), random.random())  # noqa: S311
+            # Code that cannot be imported cannot say its prefix: callers of the default shall learn that it failed.
+            self.serving.held.take_meanwhile(default_prefix(self._name))
+            logger.error("Plugin %s %s (%s): %s", self._name, otherwise, error.error.phase, error)  # noqa: TRY400
+        except PluginRefusedError as error:
+            self.is_refused = self.serving.prepared is None
+            self.error = PluginError("manifest", "PluginRefused", str(error), hint=error.hint)
+            logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator; the traceback would be ours
+        except Exception as error:
+            self.error = PluginError("internal", type(error).__name__, "failed inside xcore; its log has the details")
+            logger.exception("Plugin %s %s", self._name, otherwise)
+
+    async def _prepare_and_begin(self) -> None:
+        check_plugin_name(self._folder.name)
+        self._served = await self._services.preparation.served(self._name)
+        kept = await self._kept(self._served.current)
+        if kept is not None and self._has_survivors_of(kept):
+            # They serve on, and what the folder says now replaces them as any change of it would.
+            self.is_stale = True
+            await self._begin(kept)
+            return
+        try:
+            prepared = await self._prepare()
+        except PreparationError as error:
+            if kept is None:
+                raise
+            logger.error("Plugin %s is served as it was (%s): %s", self._name, error.error.phase, error)  # noqa: TRY400
+            await self._begin(kept)
+            self.error = error.error
+            return
+        is_withdrawn = prepared.build.generation.hash == self._served.withdrawn
+        await self._begin(kept if kept is not None and is_withdrawn else prepared)
+
+    async def _kept(self, generation: str) -> Prepared | None:
+        return await self._services.preparation.restore(self._name, self._folder, generation) if generation else None
+
+    def _has_survivors_of(self, kept: Prepared) -> bool:
+        survivors = self._services.around.survivors.of(self._name, Kind.WORKER)
+        return any(record.generation == kept.build.generation.hash for record in survivors)
+
+    async def _prepare(self) -> Prepared:
+        preparation = self._services.preparation
+        manifest = await preparation.read_manifest(self._name, self._folder)
+        prefix = manifest_prefix(manifest)
+        if prefix is not None and self.serving.prepared is None:
+            # Before the long part: its callers wait, or learn that it failed, and nobody builds what will be refused.
+            self.serving.held.take(prefix)
+            self._changed()
+        return await preparation.prepare(manifest, self._folder, self._progress, self.serving.prepared)
+
+    async def _begin(self, prepared: Prepared) -> None:
+        """Claim the prefix, register the plugin and start its instances."""
+        self.serving.held.take(api_prefix(prepared.build.manifest, prepared.description))
+        await self._register(prepared)
+        await self.serving.cleared()
+        self.serving.begin(prepared, self._wanted_of(prepared.build.manifest), SUPERVISOR)
+        await self._note_served(self._served_by(prepared))
+
+    async def _prepare_and_replace(self, cause: Cause, actor: str) -> None:
+        prepared = await self._prepare()
+        generation = prepared.build.generation.hash
+        async with self.lock:
+            if not self._is_wanted or self.serving.prepared is None or generation == self._served.withdrawn:
+                return
+            if generation != self.serving.prepared.build.generation.hash:
+                await self._replace(prepared, cause, actor)
+                logger.info("Plugin %s is reloaded: generation %s (%s)", self._name, generation, actor)
+                await self._note_served(self._served_by(prepared))
+                await self._register(prepared)
+            self.error = None
+
+    async def _replace(self, prepared: Prepared, cause: Cause, actor: str) -> None:
+        await self.serving.replace(prepared, self._wanted_of(prepared.build.manifest), cause, actor)
+
+    def _served_by(self, prepared: Prepared) -> Served:
+        """What is to be kept once ``prepared`` serves."""
+        generation = prepared.build.generation.hash
+        return self._served if generation == self._served.current else Served(generation, before=self._served.current)
+
+    async def _note_served(self, served: Served) -> None:
+        preparation = self._services.preparation
+        if served != self._served:
+            self._served = served
+            await preparation.note_served(self._name, served)
+        in_use = {child.spec.generation for child in self._services.tree.children if child.spec.name == self._name}
+        await preparation.prune(self._name, in_use | {served.current, served.before})
+
+    async def _register(self, prepared: Prepared) -> None:
+        try:
+            await self._services.repository.register(facts_of(self._name, self.serving.held.value, prepared))
+        except StoreError as error:
+            # Serving never depends on the database; the record is written at the next start at the latest.
+            logger.warning("Cannot register plugin %s: %s", self._name, error)
+
+    def _progress(self, line: str) -> None:
+        self._services.around.logs.write(self._name, "installer", "out", [line])
+        if not self.is_installing:
+            self.is_installing = True
+            logger.info("Building the environment of plugin %s", self._name)
+            self._changed()

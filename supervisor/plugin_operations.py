@@ -1,0 +1,113 @@
+"""What can be asked of plugins, over HTTP or the command socket."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from plugin_runtime.protocol import Cause
+from plugin_runtime.views import PluginView
+from supervisor.changes import within
+from supervisor.config.plugin_keys import MOST_INSTANCES
+from supervisor.errors import ConflictError, InvalidValueError, PluginRefusedError
+from supervisor.log_files import LogFiles
+from supervisor.operations import Operation
+from supervisor.plugin import Plugin
+from supervisor.plugin_services import PluginServices
+from supervisor.plugin_view import plugin_view
+from supervisor.plugins import Plugins
+
+MOST_LINES = 10_000
+"""Of a log in one answer."""
+
+
+class PluginOperations:
+    """Begins what it is asked for, and with ``wait`` seconds sees its end: TookTooLongError where that is too short."""
+
+    def __init__(self, plugins: Plugins, services: PluginServices, logs: LogFiles) -> None:
+        self._plugins = plugins
+        self._services = services
+        self._logs = logs
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        return {
+            "plugins.list": self.list_plugins,
+            "plugins.show": self.show,
+            "plugins.restart": self.restart,
+            "plugins.reload": self.reload,
+            "plugins.rollback": self.rollback,
+            "plugins.enable": self.enable,
+            "plugins.disable": self.disable,
+            "plugins.scale": self.scale,
+            "plugins.logs": self.read_logs,
+        }
+
+    async def list_plugins(self, *, active: bool | None = None) -> list[PluginView]:
+        return [self._view(plugin) for plugin in self._plugins if active is None or plugin.active is active]
+
+    async def show(self, name: str) -> PluginView:
+        return self._view(self._plugins.named(name))
+
+    async def restart(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
+        plugin = self._changeable(name, "restart")
+        return await self._change(plugin, lambda: plugin.restart(actor), "restart", wait)
+
+    async def reload(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
+        """Serve what its folder says now, also where changes of it are not followed by themselves."""
+        plugin = self._changeable(name, "reload")
+        return await self._change(plugin, lambda: plugin.deployment.reload(actor), "reload", wait)
+
+    async def rollback(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
+        """Serve the generation that did before this one."""
+        plugin = self._changeable(name, "roll back")
+        plugin.deployment.check_rollback()
+        return await self._change(plugin, lambda: plugin.deployment.roll_back(actor), "rollback", wait)
+
+    async def enable(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
+        """Serve it, now and at every start."""
+        plugin = self._changeable(name, "enable", disabled=True)
+        await plugin.check_folder()
+        await self._plugins.set_active(plugin, actor, active=True)
+        return await self._change(plugin, lambda: self._enabled(plugin, actor), "start", wait)
+
+    async def disable(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
+        """Stop it until it is enabled again, also at the next start."""
+        plugin = self._changeable(name, "disable", disabled=True)
+        await self._plugins.set_active(plugin, actor, active=False)
+        return await self._change(plugin, lambda: self._plugins.obey(plugin, Cause.DISABLED, actor), "stop", wait)
+
+    async def _enabled(self, plugin: Plugin, actor: str) -> None:
+        await self._plugins.obey(plugin, Cause.DISABLED, actor)
+        await plugin.serving.settled()
+
+    async def scale(self, name: str, instances: int, actor: str, wait: float = 0.0) -> PluginView:
+        if not 1 <= instances <= MOST_INSTANCES:
+            raise InvalidValueError("instances", f"must be from 1 to {MOST_INSTANCES}, not {instances}")
+        plugin = self._changeable(name, "scale")
+        await plugin.want(instances)
+        return await self._change(plugin, lambda: plugin.scale(actor), "scaling", wait)
+
+    async def read_logs(self, name: str, tail: int = 100) -> list[str]:
+        self._plugins.named(name)
+        return await asyncio.to_thread(self._logs.read_tail, name, max(0, min(tail, MOST_LINES)))
+
+    def _view(self, plugin: Plugin) -> PluginView:
+        return plugin_view(plugin, self._services.resources.latest, self._services.gateways.traffic.of(plugin.name))
+
+    def _changeable(self, name: str, verb: str, *, disabled: bool = False) -> Plugin:
+        """``disabled``: it may be disabled."""
+        plugin = self._plugins.named(name)
+        if not plugin.active and not disabled:
+            raise PluginRefusedError(name, "it is disabled", hint="enable it first")
+        if self._plugins.is_closing:
+            # A gateway may still hand in orders while it drains: what is started now would never be stopped.
+            raise ConflictError(f"cannot {verb} plugin {name!r}: xcore is stopping")
+        return plugin
+
+    async def _change(
+        self, plugin: Plugin, change: Callable[[], Coroutine[Any, Any, None]], what: str, wait: float
+    ) -> PluginView:
+        task = self._plugins.begin(plugin, change())
+        if wait > 0:
+            await within(wait, task, f"the {what} of plugin {plugin.name!r}")
+        return self._view(plugin)

@@ -1,0 +1,48 @@
+"""When what could not be served is tried again: as soon and as often as a process that crashed.
+
+Pure: time and chance are arguments.
+"""
+
+import math
+
+from plugin_runtime.protocol import Phase
+from plugin_runtime.views import PluginError
+from supervisor.restart import Budget, backoff_delay, spend
+from supervisor.spec import RestartPolicy
+
+HEALING = frozenset({Phase.LIFESPAN.value, Phase.READY.value})
+"""Phases in which something else than the code may be to blame: a database that is away, a signal, want of memory."""
+SPEECHLESS = "ValidatorDied"
+"""Type of the error of a validator that had no words for it; likewise."""
+
+
+class Retries:
+    """Of one plugin. Times in seconds, monotonic."""
+
+    def __init__(self, policy: RestartPolicy) -> None:
+        self._policy = policy
+        self._budget = Budget()
+        self._due = math.inf
+
+    def renewed(self) -> None:
+        """There is something else to be served, or somebody has asked for it: what was before does not count."""
+        self._budget = Budget()
+
+    def failed(self, error: PluginError, now: float, random: float) -> None:
+        """It did not work; ``random`` in [0, 1)."""
+        self._budget = spend(self._budget, self._policy, now)
+        if error.phase in HEALING or error.type == SPEECHLESS:
+            self._due = now + self._delay(random)
+
+    def _delay(self, random: float) -> float:
+        if self._budget.exhausted:
+            return math.inf if self._policy.probe is None else self._policy.probe
+        return backoff_delay(self._policy, self._budget.streak, random)
+
+    def begun(self) -> None:
+        """A try is under way, whoever asked for it."""
+        self._due = math.inf
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time for the next one."""
+        return now >= self._due

@@ -1,0 +1,529 @@
+"""A reload is a transaction: the new generation takes over whole, or nothing has changed for anybody."""
+
+import asyncio
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from plugin_runtime.protocol import Description, RoutingSnapshot
+from plugin_runtime.views import PluginError
+from supervisor.config.plugin_keys import PluginOverrides
+from supervisor.errors import ConflictError, ReplacementError, StoreUnavailableError
+from supervisor.generations import Served
+from supervisor.preparation import PreparationError
+from tests.fakes.plugin_scene import plugin_scene
+from tests.fakes.processes import exists, nothing_left_behind
+from tests.fakes.waiting import DEADLINE, settle, until
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
+FAILS = ("hello", "fail:no database", "exit:1")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind():
+    with nothing_left_behind():
+        yield
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(scenario):
+        async def main():
+            async with plugin_scene(tmp_path) as at:
+                await scenario(at)
+
+        asyncio.run(main())
+
+    return run
+
+
+async def serving(at, name="hello", generation="one", **keys):
+    """A plugin, up and routed."""
+    at.add(name, generation=generation, **keys)
+    await at.discover()
+    plugin = await at.reaches(name, "running")
+    await until(lambda: plugin.ready == plugin.wanted, "all of it serves")
+    await settle()
+    return plugin
+
+
+async def reload(at, wait=DEADLINE):
+    return await at.orders.reload("hello", "token:ci", wait=wait)
+
+
+def pids(plugin):
+    return [child.pid for child in plugin.instances]
+
+
+def routed(at, since=0):
+    """The route of hello in each snapshot that has it."""
+    snapshots = at.gateway.of(RoutingSnapshot)[since:]
+    return [route for snapshot in snapshots for route in snapshot.routes if route.plugin == "hello"]
+
+
+def incarnations(route):
+    return {upstream.incarnation for upstream in route.upstreams}
+
+
+def broken(message="no module named flask"):
+    return PreparationError(PluginError("import", "ImportError", message, hint="add it"))
+
+
+def assert_nothing_else_runs(at, plugin):
+    assert set(at.table.tree.children) == set(plugin.instances)
+    assert all(exists(pid) for pid in pids(plugin))
+
+
+def test_the_new_generation_takes_over_in_one_step(run):
+    """Each routing table has workers, and of one generation only; the old ones leave after that."""
+
+    async def scenario(at):
+        hello = await serving(at, instances=2)
+        before, told, old = pids(hello), len(at.gateway.of(RoutingSnapshot)), incarnations(routed(at)[-1])
+        at.add("hello", generation="two", instances=3)
+        view = await reload(at)
+        await settle()
+        new = incarnations(routed(at)[-1])
+        assert len(new) == 3
+        assert not old & new
+        assert all(incarnations(route) in (old, new) for route in routed(at, told))
+        assert sorted((record.pid, record.cause, record.actor) for record in at.exits) == [
+            (pid, "reload", "token:ci") for pid in sorted(before)
+        ]
+        assert (view.generation, view.state, view.error, len(view.instances)) == ("two", "running", None, 3)
+        assert [child.record.restarts for child in hello.instances] == [1, 1, 0]
+        assert_nothing_else_runs(at, hello)
+        assert at.preparation.served_generations["hello"] == Served("two", before="one")
+        assert at.preparation.pruned["hello"] == {"one", "two"}
+
+    run(scenario)
+
+
+def test_fewer_instances_than_before_are_a_generation_too(run):
+    """The places that are not taken are left."""
+
+    async def scenario(at):
+        hello = await serving(at, instances=3)
+        at.add("hello", generation="two", instances=1)
+        await reload(at)
+        assert [child.spec.id for child in hello.instances] == ["hello.1"]
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_the_same_content_replaces_nothing(run):
+    """A file that was saved without a change."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        before = pids(hello)
+        await reload(at)
+        assert (pids(hello), at.exits) == (before, [])
+
+    run(scenario)
+
+
+def test_what_cannot_be_prepared_leaves_all_as_it_was(run):
+    """Row 8: the error is shown beside what serves, and is gone with the next good save."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        before, told = pids(hello), len(at.gateway.of(RoutingSnapshot))
+        at.preparation.plans["hello"] = broken()
+        with pytest.raises(ReplacementError, match="no module named flask; the one before goes on serving"):
+            await reload(at)
+        view = await at.orders.show("hello")
+        assert (view.state, view.generation, view.error.message) == ("running", "one", "no module named flask")
+        assert (pids(hello), at.exits) == (before, [])
+        assert {route.prefix for route in routed(at, told)} <= {"/app/hello"}
+        at.add("hello", generation="one")
+        assert (await reload(at)).error is None
+        assert pids(hello) == before
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("steps", [FAILS, ("hello", "exit:3"), ("exit:3",)], ids=["says why", "dies", "never joins"])
+def test_one_worker_that_does_not_become_ready_takes_all_of_them_away(run, steps, tmp_path):
+    """No mixed generations: the one that had become ready leaves as well."""
+
+    async def scenario(at):
+        hello = await serving(at, instances=2)
+        before, old = pids(hello), incarnations(routed(at)[-1])
+        at.add("hello", generation="two", instances=2, steps=steps)
+        with pytest.raises(ReplacementError):
+            await reload(at)
+        await settle()
+        assert (pids(hello), hello.ready) == (before, 2)
+        assert incarnations(routed(at)[-1]) == old
+        view = await at.orders.show("hello")
+        assert (view.generation, view.error is not None) == ("one", True)
+        assert_nothing_else_runs(at, hello)
+        assert at.preparation.served_generations["hello"].current == "one"
+
+    run(scenario)
+
+
+def test_the_prefix_changes_with_the_workers(run):
+    """And where the new one is another's, nothing changes."""
+
+    async def scenario(at):
+        at.add("other", Description(api_prefix="/app/taken"))
+        hello = await serving(at, description=Description(api_prefix="/app/old"))
+        old, told = incarnations(routed(at)[-1]), len(at.gateway.of(RoutingSnapshot))
+        at.add("hello", Description(api_prefix="/app/taken"), generation="two")
+        with pytest.raises(ReplacementError, match="belongs to plugin 'other'"):
+            await reload(at)
+        assert (hello.prefix, hello.state.value) == ("/app/old", "running")
+        at.add("hello", Description(api_prefix="/app/new"), generation="three")
+        await reload(at)
+        await settle()
+        seen = {(route.prefix, incarnations(route) == old) for route in routed(at, told)}
+        assert seen <= {("/app/old", True), ("/app/new", False)}
+        assert at.gateway.route("hello").prefix == "/app/new"
+
+    run(scenario)
+
+
+def test_a_prefix_that_is_lost_while_the_successors_start_takes_them_away(run, tmp_path):
+    """Somebody else was quicker; the old prefix and the old workers stay."""
+
+    async def scenario(at):
+        hello = await serving(at, description=Description(api_prefix="/app/old"))
+        go = tmp_path / "go"
+        steps = ("hello", f"wait:{go}", "ready", "serve")
+        at.add("hello", Description(api_prefix="/app/new"), generation="two", steps=steps)
+        reloading = asyncio.create_task(reload(at))
+        await until(lambda: len(at.table.tree.children) == 2, "the successor is there")
+        at.services.claims.claim("quick", "/app/new")
+        go.touch()
+        with pytest.raises(ReplacementError, match="belongs to plugin 'quick'"):
+            await reloading
+        assert (hello.prefix, hello.ready) == ("/app/old", 1)
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("which", ["old", "new"])
+def test_an_exclusive_generation_never_runs_beside_another(run, which):
+    """Whichever of the two wants to be alone; requests wait meanwhile."""
+
+    async def scenario(at):
+        hello = await serving(at, exclusive=which == "old")
+        (old,) = pids(hello)
+        most, told = [], len(at.gateway.of(RoutingSnapshot))
+        at.add("hello", generation="two", exclusive=which == "new")
+        reloading = asyncio.create_task(reload(at))
+        while not reloading.done():
+            most.append(sum(child.pid is not None for child in at.table.tree.children))
+            await asyncio.sleep(0)
+        await reloading
+        assert max(most) == 1
+        assert pids(hello) != [old]
+        assert all(route.upstreams or route.expected for route in routed(at, told))
+
+    run(scenario)
+
+
+def test_an_exclusive_one_that_fails_gives_its_place_back(run):
+    """The old generation is started again, and the error stays."""
+
+    async def scenario(at):
+        hello = await serving(at, exclusive=True)
+        at.add("hello", generation="two", exclusive=True, steps=FAILS)
+        with pytest.raises(ReplacementError, match="no database"):
+            await reload(at)
+        await until(lambda: hello.ready == 1, "the old generation serves")
+        view = await at.orders.show("hello")
+        assert (view.generation, view.error.message) == ("one", "no database")
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_a_failing_plugin_is_mended_by_the_next_save(run):
+    """It serves nothing, so nothing has to be kept."""
+
+    async def scenario(at):
+        at.add("hello", generation="one", steps=FAILS)
+        await at.discover()
+        await until(lambda: at.state("hello") in {"backoff", "failed"}, "it fails")
+        at.add("hello", generation="two")
+        view = await reload(at)
+        assert (view.state, view.generation, view.error) == ("running", "two", None)
+
+    run(scenario)
+
+
+def test_rollback_goes_to_the_generation_before_and_stays_there(run):
+    """Until the folder says something else; with nothing before it is a conflict."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        with pytest.raises(ConflictError, match="no other generation has served before"):
+            await at.orders.rollback("hello", "operator")
+        at.add("hello", generation="two")
+        await reload(at)
+        view = await at.orders.rollback("hello", "operator", wait=DEADLINE)
+        assert (view.generation, view.state) == ("one", "running")
+        assert at.exits[-1].cause == "rollback"
+        assert at.preparation.served_generations["hello"] == Served("one", withdrawn="two")
+        before = pids(hello)
+        hello.deployment.is_stale = True
+        await hello.deployment.follow("watcher")
+        assert (hello.prepared.build.generation.hash, pids(hello)) == ("one", before)
+        at.add("hello", generation="three")
+        hello.deployment.is_stale = True
+        await hello.deployment.follow("watcher")
+        assert hello.prepared.build.generation.hash == "three"
+        assert at.preparation.served_generations["hello"] == Served("three", before="one")
+
+    run(scenario)
+
+
+def test_reload_by_hand_takes_up_again_what_was_rolled_back(run):
+    """An operator's word is newer than an operator's word."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.add("hello", generation="two")
+        await reload(at)
+        await at.orders.rollback("hello", "operator", wait=DEADLINE)
+        await reload(at)
+        assert hello.prepared.build.generation.hash == "two"
+
+    run(scenario)
+
+
+def test_a_rollback_that_fails_leaves_what_serves(run):
+    """The former code may not start any more."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.add("hello", generation="two")
+        await reload(at)
+        before = pids(hello)
+        object.__setattr__(at.preparation.kept["hello", "one"].build, "steps", FAILS)
+        with pytest.raises(ReplacementError, match="no database"):
+            await at.orders.rollback("hello", "operator", wait=DEADLINE)
+        assert (pids(hello), hello.prepared.build.generation.hash) == (before, "two")
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_broken_code_at_the_start_is_served_as_it_was(run):
+    """A save while xcore was down: what served last is there still, and the error is shown."""
+
+    async def scenario(at):
+        at.add("hello", generation="one")
+        at.preparation.served_generations["hello"] = Served("one")
+        at.preparation.plans["hello"] = broken()
+        await at.discover()
+        hello = await at.reaches("hello", "running")
+        assert (hello.prepared.build.generation.hash, hello.error.message) == ("one", "no module named flask")
+
+    run(scenario)
+
+
+def test_what_was_rolled_back_is_not_served_at_the_next_start(run):
+    """The folder still says it."""
+
+    async def scenario(at):
+        at.add("hello", generation="one")
+        at.add("hello", generation="two")
+        at.preparation.served_generations["hello"] = Served("one", withdrawn="two")
+        await at.discover()
+        hello = await at.reaches("hello", "running")
+        assert hello.prepared.build.generation.hash == "one"
+
+    run(scenario)
+
+
+def test_disable_does_not_wait_for_an_installer(run):
+    """What is being done with the plugin is given up; enabled again it is done anew."""
+
+    async def scenario(at):
+        at.add("hello")
+        at.preparation.gates["hello"] = asyncio.Event()
+        await at.plugins.discover()
+        await settle()
+        view = await at.orders.disable("hello", "operator", wait=DEADLINE)
+        assert (view.state, view.active, view.prefix, at.repository.active) == ("disabled", False, "", {"hello": False})
+        del at.preparation.gates["hello"]
+        view = await at.orders.enable("hello", "operator", wait=DEADLINE)
+        assert (view.state, at.repository.active) == ("running", {"hello": True})
+
+    run(scenario)
+
+
+def test_a_disabled_plugin_has_no_process_no_prefix_and_no_jobs(run):
+    """Who was refused for its prefix gets it."""
+
+    async def scenario(at):
+        await serving(at, description=Description(api_prefix="/app/x"))
+        at.add("second", Description(api_prefix="/app/x"))
+        at.repository.knows("second")
+        second = at.plugins._made("second", next(iter((await at.plugins._directory.first_look()).values())), None)
+        at.plugins._plugins["second"] = second
+        at.plugins.begin(second, second.deployment.bring_up())
+        await at.reaches("second", "refused")
+        await at.orders.disable("hello", "operator", wait=DEADLINE)
+        await at.reaches("second", "running")
+        assert [record.cause for record in at.exits] == ["disabled"]
+        assert "hello" not in at.services.jobs.jobs
+        assert at.gateway.route("hello") is None
+        assert at.gateway.route("second").prefix == "/app/x"
+
+    run(scenario)
+
+
+def test_disabling_gives_up_a_reload_with_its_successors(run, tmp_path):
+    """Nothing of either generation is left."""
+
+    async def scenario(at):
+        await serving(at, instances=2)
+        at.add("hello", generation="two", instances=2, steps=("hello", f"wait:{tmp_path / 'never'}", "ready", "serve"))
+        reloading = asyncio.create_task(reload(at))
+        await until(lambda: len(at.table.tree.children) == 4, "the successors are there")
+        await at.orders.disable("hello", "operator", wait=DEADLINE)
+        with pytest.raises(ConflictError, match="given up"):
+            await reloading
+        assert at.table.tree.children == []
+
+    run(scenario)
+
+
+def test_what_cannot_be_stored_is_not_done(run):
+    """Row 38: 503, and the plugin is as it was."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.repository.error = StoreUnavailableError("the database is locked")
+        with pytest.raises(StoreUnavailableError):
+            await at.orders.disable("hello", "operator", wait=DEADLINE)
+        assert (hello.active, hello.state.value, at.exits) == (True, "running", [])
+
+    run(scenario)
+
+
+def test_many_orders_at_once_end_in_the_last_one(run):
+    """Row 50: fifty at once; serialised, one worker at the end, no error of ours."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        orders = (at.orders.disable, at.orders.enable, at.orders.restart, at.orders.reload, at.orders.enable)
+        given = []
+        for number in range(50):
+            given.append(asyncio.create_task(ordered(orders[number % len(orders)])))
+            await asyncio.sleep(0)
+        assert set(await asyncio.gather(*given)) <= {None, "ConflictError", "PluginRefusedError", "ReplacementError"}
+        await at.orders.enable("hello", "operator", wait=DEADLINE)
+        await at.plugins.settled()
+        assert (hello.state.value, len(hello.instances)) == ("running", 1)
+        assert_nothing_else_runs(at, hello)
+
+    async def ordered(order):
+        try:
+            await order("hello", "operator")
+        except Exception as error:  # noqa: BLE001 - compared with what may come
+            return type(error).__name__
+
+    run(scenario)
+
+
+async def touched(at, name, file="main.py", text="x = 1"):
+    """Save a file of a plugin."""
+    (at.directory / name).mkdir(exist_ok=True)
+    (at.directory / name / file).write_text(text)
+
+
+def test_a_save_is_followed(run):
+    """By whom it was is seen in the exits."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.add("hello", generation="two")
+        await touched(at, "hello")
+        await until(lambda: hello.prepared.build.generation.hash == "two", "the save is followed")
+        await until(lambda: at.exits, "the old worker is gone")
+        assert (at.exits[0].cause, at.exits[0].actor) == ("reload", "watcher")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("where", ["manifest", "config.json", "all"])
+def test_without_autoreload_a_save_waits_for_somebody(run, where):
+    """Per plugin or for all; by hand it is done."""
+
+    async def scenario(at):
+        hello = await serving(at, autoreload=where != "manifest")
+        current = at.live.current
+        if where == "config.json":
+            at.live.replace(replace(current, plugins={"hello": PluginOverrides(autoreload=False)}))
+        elif where == "all":
+            plugins = current.manager.plugins.model_copy(update={"autoreload": False})
+            at.live.replace(replace(current, manager=current.manager.model_copy(update={"plugins": plugins})))
+        await at.plugins.settled()
+        at.add("hello", generation="two", autoreload=where != "manifest")
+        await touched(at, "hello")
+        await until(lambda: hello.deployment.is_stale, "the save is seen")
+        await at.plugins.settled()
+        assert hello.prepared.build.generation.hash == "one"
+        assert (await reload(at)).generation == "two"
+
+    run(scenario)
+
+
+def test_a_change_of_its_keys_in_the_configuration_is_followed(run):
+    """Like a change of its folder."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.add("hello", generation="two", instances=2)
+        at.live.replace(replace(at.live.current, plugins={"hello": PluginOverrides(instances=2)}))
+        await until(lambda: len(hello.instances) == 2, "it has two instances")
+        await at.plugins.settled()
+        assert {record.actor for record in at.exits} == {"configuration"}
+
+    run(scenario)
+
+
+def test_a_new_folder_is_served_and_one_that_is_gone_is_disabled(run, caplog):
+    """It drains, and stays disabled when the folder is back."""
+
+    async def scenario(at):
+        await serving(at)
+        at.preparation.plan(at.root, "shop", app="main:app")
+        await touched(at, "shop")
+        await until(lambda: "shop" in at.plugins.health(), "the new folder is seen")
+        await at.reaches("shop", "running")
+        shutil.rmtree(at.directory / "shop")
+        await at.reaches("shop", "disabled")
+        await at.plugins.settled()
+        assert at.repository.active == {"shop": False}
+        assert [(record.name, record.cause) for record in at.exits] == [("shop", "disabled")]
+        await touched(at, "shop")
+        await until(lambda: "is back" in caplog.text, "it is said")
+        assert at.state("shop") == "disabled"
+        await at.orders.enable("shop", "operator", wait=DEADLINE)
+        assert at.state("shop") == "running"
+
+    run(scenario)
+
+
+def test_a_plugin_without_a_folder_cannot_be_enabled(run):
+    """It has a record, and nothing to serve."""
+
+    async def scenario(at):
+        at.repository.knows("ghost", active=True)
+        await at.discover()
+        assert (at.state("ghost"), at.repository.active) == ("disabled", {"ghost": False})
+        with pytest.raises(ConflictError, match="there is no folder"):
+            await at.orders.enable("ghost", "operator")
+
+    run(scenario)
