@@ -85,7 +85,11 @@ class TrafficView:
 
 @dataclass(frozen=True)
 class PluginView:
-    """A plugin as /admin/plugins shows it. ``notes``: what does not work and keeps it from nothing."""
+    """A plugin as /admin/plugins shows it.
+
+    ``notes``: what does not work and keeps it from nothing. ``template``: id of the process that its workers are forked
+    from, which other plugins may share; "" where they are started from nothing.
+    """
 
     name: str
     title: str
@@ -103,6 +107,7 @@ class PluginView:
     error: Optional[PluginError] = None
     traffic: TrafficView = field(default_factory=TrafficView)
     notes: list[str] = field(default_factory=list)
+    template: str = ""
 
 
 @dataclass(frozen=True)

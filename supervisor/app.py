@@ -69,6 +69,7 @@ from supervisor.tasks.preparation import TaskPreparation
 from supervisor.tasks.service import TaskServices
 from supervisor.tasks.services import ServiceManager
 from supervisor.template import TemplateServices
+from supervisor.template_pool import TemplatePool
 from supervisor.threads import ThreadCensus
 from supervisor.tokens import Tokens
 from supervisor.tree import Tree
@@ -345,7 +346,7 @@ class Supervisor:
             configuration=self._configuration,
             live=self._live,
             around=self._around,
-            births=self._births,
+            templates=TemplatePool(self._births, self._template_services, self._configuration.supervisor),
             tree=self._tree,
             preparation=preparation,
             claims=Claims(),
@@ -374,7 +375,7 @@ class Supervisor:
             around=self._around,
             tree=self._tree,
             preparation=TaskPreparation(self._live, grounds, copies, workshop.validator, machine_zone()),
-            base=BaseTemplate(self._live, self._births, TemplateServices(self._around, self._tree, self._recorder.put)),
+            base=BaseTemplate(self._live, self._births, self._template_services),
             jobs=self._jobs,
             repository=self._store.tasks,
             resources=resources,
@@ -383,6 +384,10 @@ class Supervisor:
         )
         watch = FolderWatch(self._configuration.tasks_directory, self._configuration.manager.tasks.interval, is_no_task)
         return ServiceManager(services, watch, logs, self._store.exits)
+
+    @property
+    def _template_services(self) -> TemplateServices:
+        return TemplateServices(self._around, self._tree, self._recorder.put)
 
     # --- run ---
 

@@ -21,6 +21,7 @@ from supervisor.spawn import Process, spawn
 from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
 from supervisor.template import CannotForkError, Template
+from supervisor.template_member import Member
 from supervisor.trust import BirthOutcome, Trust
 from supervisor.works import Works
 
@@ -33,7 +34,7 @@ ADMITTED = frozenset({Kind.TEMPLATE, Kind.WORKER, Kind.TASK})
 
 
 class Births:
-    """Implements Origin for all children. Owns the forks under way, and knows every template by its owner's name."""
+    """Implements Origin for all children. Owns the forks under way, and knows who has which template."""
 
     def __init__(self, folder: StateFolder, reaper: Reaper, control: ControlServer, limit: int) -> None:
         """``limit``: of those that start at once."""
@@ -41,7 +42,8 @@ class Births:
         self._reaper = reaper
         self._control = control
         self._limit = limit
-        self._templates: dict[str, Template] = {}
+        self._members: dict[str, Member] = {}
+        """By the names of owners of templates."""
         self._waiting: list[Birth] = []
         self._starting: dict[Birth, asyncio.TimerHandle] = {}
         self._forks = Works()
@@ -52,22 +54,21 @@ class Births:
         self._pumping = False
         self._pump_again = False
 
-    def enter(self, template: Template) -> None:
-        """Fork from it whatever bears its owner's name as ``template``, and suits it."""
-        self._templates[template.owner] = template
-        template.changed_state = self._pump
+    def enter(self, member: Member) -> None:
+        """Fork from its template whatever bears the owner's name as ``template``, and suits it."""
+        self._members[member.owner] = member
+        member.template.changed_state = self._pump
 
-    def leave(self, template: Template) -> None:
-        """Fork from it no more."""
-        if self._templates.get(template.owner) is template:
-            del self._templates[template.owner]
+    def leave(self, owner: str) -> None:
+        """Fork nothing more for ``owner``."""
+        self._members.pop(owner, None)
         self._pump()
 
-    def can_use(self, template: Template) -> bool:
-        """Whether anything may be forked from it; else it says so, and is not worth its memory."""
-        if self._trust_in(template).lost:
-            template.note("fork", "nothing is forked: its processes have died of it in this environment")
-        return not (template.patching or self._trust_in(template).lost)
+    def can_use(self, member: Member) -> bool:
+        """Whether anything may be forked for it; else it says so, and no template is worth its memory."""
+        if self._trust_in(member).lost:
+            member.note("fork", "nothing is forked: its processes have died of it in this environment")
+        return not (member.is_patching or self._trust_in(member).lost)
 
     # --- Origin ---
 
@@ -86,26 +87,26 @@ class Births:
         self._give_place_back(birth)
 
     def learn(self, spec: ChildSpec, modules: Sequence[str]) -> None:
-        template = self._template_of(spec)
-        if template is not None:
-            template.learn(modules)
+        member = self._member_of(spec)
+        if member is not None:
+            member.learn(modules)
 
     # --- inside ---
 
     def _judge(self, birth: Birth, outcome: BirthOutcome) -> None:
         forked = birth in self._forked
         self._forked.discard(birth)
-        template = self._template_of(birth.spec)
-        if template is None:
+        member = self._member_of(birth.spec)
+        if member is None:
             return
-        trust = self._trust_in(template)
+        trust = self._trust_in(member)
         trust.judge(birth.spec, outcome, forked=forked)
         if trust.lost:
-            self.leave(template)
-            template.give_up(birth.spec.id)
+            self.leave(member.owner)
+            member.give_up(birth.spec.id)
 
-    def _trust_in(self, template: Template) -> Trust:
-        return self._trust[template.owner, template.interpreter]
+    def _trust_in(self, member: Member) -> Trust:
+        return self._trust[member.owner, member.template.interpreter]
 
     def _give_place_back(self, birth: Birth) -> None:
         timer = self._starting.pop(birth, None)
@@ -128,10 +129,11 @@ class Births:
 
     def _start_some(self) -> None:
         for birth in self._by_turn():
-            template = self._template_of(birth.spec)
-            if birth in self._waiting and not (template and template.is_coming) and self._has_room_for(birth):
+            member = self._member_of(birth.spec)
+            is_coming = member is not None and member.template.is_coming
+            if birth in self._waiting and not is_coming and self._has_room_for(birth):
                 self._waiting.remove(birth)
-                self._start(birth, template)
+                self._start(birth, member)
 
     def _by_turn(self) -> list[Birth]:
         """Those first whose owner has the fewest that start, so that no plugin's many hold up another's only one.
@@ -141,21 +143,21 @@ class Births:
         starting = Counter(birth.spec.name for birth in self._starting)
         return sorted(self._waiting, key=lambda birth: starting[birth.spec.name])
 
-    def _template_of(self, spec: ChildSpec) -> Template | None:
-        template = self._templates.get(spec.template)
-        return template if template and template.suits(spec) else None
+    def _member_of(self, spec: ChildSpec) -> Member | None:
+        member = self._members.get(spec.template)
+        return member if member and member.suits(spec) else None
 
     def _has_room_for(self, birth: Birth) -> bool:
         return birth.spec.kind not in ADMITTED or len(self._starting) < self._limit
 
-    def _start(self, birth: Birth, template: Template | None) -> None:
+    def _start(self, birth: Birth, member: Member | None) -> None:
         if birth.spec.kind in ADMITTED:
             loop = asyncio.get_running_loop()
             self._starting[birth] = loop.call_later(LONGEST_PLACE, self._give_place_back, birth)
-        if template is None or not template.is_ready or not self._trust_in(template).allows(birth.spec):
+        if member is None or not member.template.is_ready or not self._trust_in(member).allows(birth.spec):
             self._execute(birth)
             return
-        self._forks.begin(self._fork(birth, template), f"fork-{birth.spec.id}")
+        self._forks.begin(self._fork(birth, member.template), f"fork-{birth.spec.id}")
 
     def _execute(self, birth: Birth) -> None:
         try:

@@ -106,6 +106,11 @@ class Plugin:
         return self.serving.notes
 
     @property
+    def template(self) -> str:
+        """Id of the process that its workers are forked from; "" without one."""
+        return self.serving.template
+
+    @property
     def last_exit(self) -> ExitView | None:
         return self.serving.last_exit
 

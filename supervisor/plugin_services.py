@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from plugin_runtime.views import ExitView
-from supervisor.births import Births
 from supervisor.config.configuration import Configuration
 from supervisor.config.live import LiveConfiguration
 from supervisor.gateways import Gateways
@@ -14,7 +13,7 @@ from supervisor.preparation import Preparation
 from supervisor.resources import Resources
 from supervisor.store.repository import Repository
 from supervisor.surroundings import Surroundings
-from supervisor.template import TemplateServices
+from supervisor.template_pool import TemplatePool
 from supervisor.tree import Tree
 
 
@@ -26,7 +25,7 @@ class PluginServices:
     """As it was at the start."""
     live: LiveConfiguration
     around: Surroundings
-    births: Births
+    templates: TemplatePool
     tree: Tree
     preparation: Preparation
     claims: Claims
@@ -40,8 +39,3 @@ class PluginServices:
     """Called when something that /health shows may be different."""
     released: Callable[[], None]
     """Called when a prefix has become free."""
-
-    @property
-    def templates(self) -> TemplateServices:
-        """What templates need of these."""
-        return TemplateServices(self.around, self.tree, self.recorded)

@@ -1,54 +1,38 @@
-"""The template of one plugin's workers, as long as there is one."""
+"""The template of one plugin's processes, as long as there is one; others may share it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from plugin_runtime.protocol import Cause
-from supervisor.config.policies import restart_policy
-from supervisor.plugin_services import PluginServices
 from supervisor.preparation import Prepared
-from supervisor.template import Template
-from supervisor.worker_spec import template_spec
+from supervisor.template_member import Member
+from supervisor.template_pool import TemplatePool
 
 
 class PluginTemplate:
-    """Started with the workers and retired with them."""
+    """Had from the first of its workers on, until they are retired."""
 
-    def __init__(self, services: PluginServices) -> None:
-        self._services = services
-        self._template: Template | None = None
-        self._notes: Mapping[str, str] = {}
+    def __init__(self, plugin: str, pool: TemplatePool) -> None:
+        self._plugin = plugin
+        self._pool = pool
+        self._member: Member | None = None
+
+    @property
+    def id(self) -> str:
+        """In the process table; "" where nothing is forked."""
+        return self._member.template.child.spec.id if self._member and self._member.is_forked else ""
 
     @property
     def notes(self) -> list[str]:
         """What does not work and keeps nobody from being served."""
-        return list(self._notes.values())
+        return self._member.notes if self._member else []
 
     def provide(self, prepared: Prepared, learned: Callable[[list[str]], None]) -> None:
-        """``learned``: told which modules its forks had to import themselves."""
-        if self._template is not None:
-            return
-        template = _template_of(prepared, self._services, learned) if prepared.build.manifest.template else None
-        self._notes = template.notes if template else {}
-        if template is not None and self._services.births.can_use(template):
-            self._services.births.enter(template)
-            template.start()
-            self._template = template
+        """Have the right one for this generation, which may be the one it has. Whatever was forked runs on.
+
+        ``learned``: told which modules its forks had to import themselves.
+        """
+        self._member = self._pool.provide(prepared, learned)
 
     async def retire(self, cause: Cause, actor: str) -> None:
-        """End it, if there is one; what it has forked is not touched."""
-        template, self._template = self._template, None
-        if template is not None:
-            self._services.births.leave(template)
-            await template.retire(cause, actor)
-
-
-def _template_of(prepared: Prepared, services: PluginServices, learned: Callable[[list[str]], None]) -> Template:
-    settings = services.configuration.supervisor
-    return Template(
-        template_spec(prepared.build, restart_policy(settings.restart)),
-        prepared.description.modules,
-        settings.adopt_grace,
-        services.templates,
-        learned,
-        prepared.build.manifest.preload,
-    )
+        """Do without; it ends if nobody else needs it. What it has forked is not touched."""
+        await self._pool.leave(self._plugin, cause, actor)

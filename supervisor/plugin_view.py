@@ -46,6 +46,9 @@ class Shown(Protocol):
     def notes(self) -> list[str]: ...
 
     @property
+    def template(self) -> str: ...
+
+    @property
     def last_exit(self) -> ExitView | None: ...
 
     @property
@@ -123,6 +126,7 @@ def plugin_view(plugin: Shown, latest: Callable[[Child], Sample | None], traffic
         error=plugin.error,
         traffic=traffic,
         notes=plugin.notes,
+        template=plugin.template,
     )
 
 

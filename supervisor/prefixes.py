@@ -14,7 +14,7 @@ from supervisor.errors import PluginRefusedError
 
 RESERVED = ("/admin", "/auth", "/docs", "/health", "/metrics", "/openapi.json", "/redoc", "/tasks")
 """The gateway's own paths, with everything below them."""
-RESERVED_NAMES = frozenset({"_base", "_tasks", "gateway", "guard", "supervisor"})
+RESERVED_NAMES = frozenset({"_base", "_plugins", "_tasks", "gateway", "guard", "supervisor"})
 """Names under which environments, logs, exits and processes of our own are kept, beside those of plugins."""
 MAX_NAME_BYTES = 200
 """Of a plugin's name in UTF-8. File names end at 255 bytes, and ours are made of plugin names and a suffix."""

@@ -43,7 +43,7 @@ class Serving:
         self._plugin = plugin
         self._services = services
         self._changed = changed
-        self._template = PluginTemplate(services)
+        self._template = PluginTemplate(plugin, services.templates)
         self._successors: Workers | None = None
         self._departures = Works()
         self._in_turn = False
@@ -82,6 +82,11 @@ class Serving:
     def notes(self) -> list[str]:
         """What does not work and keeps nobody from being served."""
         return self._template.notes
+
+    @property
+    def template(self) -> str:
+        """Id of the process that its workers are forked from; "" without one."""
+        return self._template.id
 
     @property
     def is_exclusive(self) -> bool:

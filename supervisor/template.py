@@ -1,16 +1,17 @@
-"""A template: the process that those of one environment are forked from, its modules already imported."""
+"""A template: the process that those of one environment are forked from, its modules already imported.
+
+Who is forked from it are its owners: one, or several that are alike, see template_pool.py.
+"""
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from plugin_runtime.protocol import ENV_DATA_DIR, Cause, Failed, Kind, State
 from plugin_runtime.template_protocol import (
-    LONGEST_NAME,
-    MOST_MODULES,
     TASK_PROGRAM,
     UNSAFE,
     WORKER_PROGRAM,
@@ -25,6 +26,7 @@ from plugin_runtime.wire import Envelope, to_wire
 from supervisor.child import Child
 from supervisor.child_events import Hung, RestartRequested, StartRequested, StopRequested
 from supervisor.errors import SpawnError
+from supervisor.module_list import ModuleList
 from supervisor.origin import Birth
 from supervisor.questions import NoAnswerError
 from supervisor.spawn import Process, claim, make_pipes, marking
@@ -48,13 +50,15 @@ PROGRAMS = {
 PATIENCE = 15.0
 """Seconds that others wait for its imports; after that they are better off on their own."""
 QUIET = 1.0
-"""Seconds without anything new to learn until it is renewed: many may have imported something at the same time."""
+"""Seconds without anything new to learn, and without a fork, until it is renewed.
+
+Many may have imported something at the same time, and those that start now are ready sooner without a new template.
+"""
 MOST_RENEWALS = 3
-"""What is learned after so many is for the next start: imports that are new each time must not renew it for ever."""
+"""Since somebody joined. What is learned after so many is for the next start: imports that are new each time must not
+renew it for ever."""
 MOST_UNSAFE = 5
 """Modules that are left to the forked processes; an environment with more of them is not made for forking."""
-PATCHING = frozenset({"gevent", "eventlet"})
-"""Libraries that patch others, and want to be imported before them: by the plugin, not by a template."""
 
 _OWN = frozenset({ENV_DATA_DIR, *NO_NATIVE_THREADS})
 """Variables that may differ between a template and what is forked from it: no library reads them when imported."""
@@ -77,52 +81,45 @@ class TemplateServices:
 class Template:
     """Owns the template's process; implements ChildOwner for it."""
 
-    def __init__(
-        self,
-        spec: ChildSpec,
-        modules: Sequence[str],
-        adopt_grace: float,
-        services: TemplateServices,
-        learned: Callable[[list[str]], None] = lambda _modules: None,
-        preload: Sequence[str] = (),
-    ) -> None:
-        """``modules``: to be imported, in this order, before ``preload``, which an author has asked for.
-
-        ``learned``: gets those that are added to them later.
-        """
+    def __init__(self, spec: ChildSpec, preload: Iterable[str], adopt_grace: float, services: TemplateServices) -> None:
+        """``preload``: those of its modules that authors have asked for."""
         self.child = Child(spec, self, services.around)
+        self.owners: list[str] = []
+        """Whose processes are forked from it."""
         self.changed_state: Callable[[], None] = lambda: None
         """Called when it may have become ready, or is not coming any more."""
-        self.patching: frozenset[str] = frozenset()
-        """What of its modules patches others; with these it is not to be used."""
         self.notes: dict[str, str] = {}
         """What does not work with it and stops nothing: sentences for people, by what they are about."""
         self._common = _common(spec)
-        self._unsafe: set[str] = set()
-        self._modules: list[str] = []
-        self._add([*modules, *preload])
+        self._modules = ModuleList(())
         self._preload = frozenset(preload)
+        self._told: list[str] | None = None
+        """The modules of the present process, or of the last."""
         self._renewals = 0
         self._renewal: asyncio.TimerHandle | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._asking = asyncio.Lock()
         self._adopt_grace = adopt_grace
         self._services = services
-        self._learned = learned
-
-    @property
-    def owner(self) -> str:
-        """Whose processes it is for."""
-        return self.child.spec.name
 
     @property
     def interpreter(self) -> str:
         """Path of the Python that it runs on, which is that of its environment."""
         return self.child.spec.command[0]
 
+    @property
+    def packages(self) -> frozenset[str]:
+        """Of its modules, without Python's own."""
+        return self._modules.packages
+
     def suits(self, spec: ChildSpec) -> bool:
         """Whether what is forked for ``spec`` finds itself as in a fresh interpreter: libraries read variables, too."""
-        return self.interpreter == spec.command[0] and self._common == _common(spec) and not self.patching
+        return self.interpreter == spec.command[0] and self._common == _common(spec)
+
+    def is_for(self, spec: ChildSpec, preload: Iterable[str]) -> bool:
+        """Whether a template made of these would be the same but for its name and modules."""
+        ours = self.child.spec
+        return replace(spec, id=ours.id, name=ours.name) == ours and self._preload == frozenset(preload)
 
     @property
     def is_ready(self) -> bool:
@@ -139,9 +136,9 @@ class Template:
 
     # --- what is done with it ---
 
-    def start(self, instead_of: "Template | None" = None) -> None:
-        """``instead_of``: the one of the same owner that is about to be retired."""
-        self._services.tree.add(self.child, beside=instead_of.child if instead_of else None)
+    def start(self) -> None:
+        """One that has its name is about to be retired."""
+        self._services.tree.supersede(self.child)
         self.child.post(StartRequested("supervisor"))
 
     async def retire(self, cause: Cause, actor: str) -> None:
@@ -151,11 +148,10 @@ class Template:
                 timer.cancel()
         await self._services.tree.remove(self.child, cause, actor)
 
-    def give_up(self, child: str) -> None:
-        """Fork no more: ``child`` comes to grief when it is forked, and does not when it is executed."""
-        problem = f"{child} dies before it is ready where it is forked, and does not where it is started from nothing"
-        self.note("fork", f"{problem}; nothing is forked in this environment any more")
-        self.child.post(StopRequested(Cause.SCALE_DOWN, "supervisor"))
+    def stop_unless_needed(self) -> None:
+        """Without owners there is nothing to fork."""
+        if not self.owners:
+            self.child.post(StopRequested(Cause.SCALE_DOWN, "supervisor"))
 
     def note(self, about: str, sentence: str, level: int = logging.WARNING) -> None:
         """Say what does not work with it: once, however often it is started."""
@@ -163,34 +159,41 @@ class Template:
             self.notes[about] = sentence
             logger.log(level, "%s: %s", self.child, sentence)
 
+    def join(self, owner: str, modules: Sequence[str]) -> None:
+        """Fork for ``owner``, too, whose processes import ``modules``."""
+        self.owners.append(owner)
+        self._renewals = 0
+        self._add(modules)
+
+    def part(self, owner: str) -> None:
+        """Fork for ``owner`` no more; it is the caller's to stop the process, or to retire it."""
+        self.owners.remove(owner)
+
     def learn(self, modules: Sequence[str]) -> None:
-        """A process had to import these itself: its successors shall find them, in another process of the template."""
-        new = self._add(modules)
-        if not new:
-            return
-        self._learned(new)
-        if not self.patching and self._renewals < MOST_RENEWALS:
+        """A process had to import these itself: its successors shall find them, in another process of the template.
+
+        Where others share it, only what is Python's, or of packages that all of them have.
+        """
+        self._add(self._modules.of_same_packages(modules) if len(set(self.owners)) > 1 else modules)
+
+    def _add(self, modules: Sequence[str]) -> None:
+        if self._modules.add(modules):
+            self._renew_soon()
+
+    @property
+    def _is_outdated(self) -> bool:
+        return self._told is not None and self._told != self._modules.names
+
+    def _renew_soon(self) -> None:
+        """Wait until nothing new has come for a while, from whomever."""
+        if self._is_outdated and self._renewals < MOST_RENEWALS:
             if self._renewal is not None:
                 self._renewal.cancel()
             self._renewal = asyncio.get_running_loop().call_later(QUIET, self._renew)
 
-    def _add(self, modules: Sequence[str]) -> list[str]:
-        """Return what is new of them."""
-        known = self._unsafe.union(self._modules)
-        new = [name for name in dict.fromkeys(modules) if name not in known and _is_name(name)]
-        new = new[: max(0, MOST_MODULES - len(self._modules))]
-        self._modules += new
-        self.patching |= PATCHING.intersection(name.partition(".")[0] for name in new)
-        if self.patching:
-            libraries = ", ".join(sorted(self.patching))
-            self.note("patching", f"nothing is forked: its processes import {libraries}", logging.INFO)
-        return new
-
     def _renew(self) -> None:
         self._renewal = None
-        if (
-            self.is_ready
-        ):  # one that failed is not to fail again, and one that imports says what it had when it is asked
+        if self.is_ready and self._is_outdated:  # otherwise it is looked at again when it is ready
             self._renewals += 1
             self.child.post(RestartRequested(Cause.RECYCLE, "supervisor"))
 
@@ -217,6 +220,8 @@ class Template:
                 # ValueError: an environment that no message can hold, since it is no UTF-8 or too large.
                 raise CannotForkError(str(error)) from error
             on_failure.pop_all()
+            if self._renewal is not None:
+                self._renew_soon()
             return process
 
     async def _ask(self, birth: Birth, mark: Mapping[str, str], pipes: Sequence[str]) -> Forked:
@@ -240,7 +245,8 @@ class Template:
     # --- ChildOwner ---
 
     def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
-        wire: Mapping[str, Any] = to_wire(TemplateSettings(self.owner, self._modules, self._adopt_grace))
+        self._told = self._modules.names.copy()
+        wire: Mapping[str, Any] = to_wire(TemplateSettings(child.spec.name, self._told, self._adopt_grace))
         return wire
 
     def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
@@ -251,6 +257,8 @@ class Template:
             self._leave_out(child.record.failure)
         if child.record.is_being_born and self._patience is None:
             self._patience = asyncio.get_running_loop().call_later(PATIENCE, self._lose_patience)
+        if self.is_ready and self._renewal is None:
+            self._renew_soon()
         self.changed_state()
 
     def _lose_patience(self) -> None:
@@ -260,12 +268,11 @@ class Template:
     def _leave_out(self, failure: Failed) -> None:
         """Try again without the module that cannot be forked, which is left to the processes themselves."""
         module = failure.location
-        if failure.type != UNSAFE or module not in self._modules or len(self._unsafe) >= MOST_UNSAFE:
+        if failure.type != UNSAFE or module not in self._modules.names or len(self._modules.left_out) >= MOST_UNSAFE:
             self.note(module, f"{failure.message}; its processes start without it")
             return
         self.note(module, f"{failure.message}; it goes on without that")
-        self._modules.remove(module)
-        self._unsafe.add(module)
+        self._modules.leave_out(module)
         asyncio.get_running_loop().call_soon(self.child.post, StartRequested("supervisor"))
 
     def connected(self, child: Child) -> None:
@@ -283,7 +290,8 @@ class Template:
                 logger.warning("%s sent an unexpected %s", child, type(other).__name__)
 
     def _why_not_preloaded(self, module: str, reason: str) -> str:
-        problem = f"cannot import {module!r}, which the key preload of plugin {self.owner!r} names: {reason}"
+        plugins = " and ".join(map(repr, self.owners))
+        problem = f"cannot import {module!r}, which the key preload of plugin {plugins} names: {reason}"
         return f"{problem}; name modules of Python or of its environment, or take it out"
 
     def withdraw(self, child: Child, done: Callable[[], None]) -> None:
@@ -298,7 +306,3 @@ class Template:
 
 def _common(spec: ChildSpec) -> dict[str, str]:
     return {name: value for name, value in spec.environment.items() if name not in _OWN}
-
-
-def _is_name(module: str) -> bool:
-    return len(module) <= LONGEST_NAME and all(part.isidentifier() for part in module.split("."))

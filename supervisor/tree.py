@@ -26,7 +26,7 @@ class Tree:
         self._clock = clock
         self._children: list[Child] = []
         self._former: list[Child] = []
-        """Of a supervisor before, on their way out; whoever is wanted has their ids."""
+        """Of a supervisor before, or superseded; on their way out, and whoever is wanted has their ids."""
         self._ticker: asyncio.TimerHandle | None = None
         self._hurried = False
 
@@ -70,6 +70,13 @@ class Tree:
         if any(other.spec.id == child.spec.id and other is not beside for other in self._children):
             raise ValueError(f"child {child.spec.id!r} is in the process table already")
         self._children.append(child)
+
+    def supersede(self, child: Child) -> None:
+        """Enter a child that is not started yet; one that has its id is on its way out."""
+        former = [other for other in self._children if other.spec.id == child.spec.id]
+        self._children = [other for other in self._children if other not in former]
+        self._former += former
+        self.add(child)
 
     def add_former(self, child: Child) -> None:
         """Enter one that is on its way out; another may have its id, or get it."""

@@ -8,6 +8,7 @@ from plugin_runtime.protocol import ENV_DATA_DIR, ENV_RUNTIME, Description, Kind
 from plugin_runtime.template_protocol import TEMPLATE_PROGRAM
 from supervisor.config.policies import limits, timeouts
 from supervisor.environments.environment import Environment
+from supervisor.environments.installer import BASE
 from supervisor.generations import Generation
 from supervisor.manifest import PluginManifest
 from supervisor.spec import ChildSpec, LivenessPolicy, RestartPolicy, RestartWhen, Timeouts
@@ -19,6 +20,9 @@ TEMPLATE_STOP = 2.0
 """Seconds for a template to end; it has nothing to finish."""
 NO_NATIVE_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
 """OpenBLAS starts its threads when it is loaded, and no thread survives a fork. What is forked gets them back."""
+
+SHARED = "_plugins"
+"""Owner of the templates of plugins on the base environment, which may share them; no plugin's folder has that name."""
 
 BOOTSTRAP = Path(__file__).resolve().parent.parent / "plugin_runtime" / "bootstrap.py"
 
@@ -77,11 +81,13 @@ def validator_settings(build: Build) -> WorkerSettings:
 
 
 def template_spec(build: Build, restart: RestartPolicy) -> ChildSpec:
+    """Of the plugin itself, or, on the base environment, of whoever shares it."""
     return template_of(
-        build.name,
+        SHARED if build.environment.owner == BASE else build.name,
         build.command,
         build.working_directory,
-        build.variables,
+        # Of no plugin's own: whatever is forked from it can read what it began with.
+        {name: value for name, value in build.variables.items() if name != ENV_DATA_DIR},
         restart=restart,
         start_timeout=build.manifest.start_timeout,
     )

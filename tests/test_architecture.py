@@ -45,8 +45,9 @@ IMPURE = {
 }  # fmt: skip
 PURE_BY_NAME = {"supervisor.child_events", "supervisor.child_record", "supervisor.transitions", "gateway.errors"}
 """Said of them elsewhere: in the docstring of lifecycle.py, and of the errors."""
-IMPURE_AND_KNOWN = {("gateway.headers", "secrets")}
-"""It draws the id of a request that brings none; as an argument it would be drawn for all and used by few."""
+IMPURE_AND_KNOWN = {("gateway.headers", "secrets"), ("supervisor.module_list", "sys")}
+"""The one draws the id of a request that brings none; as an argument it would be drawn for all and used by few. The
+other has the names of Python's own modules from there, which are written into the interpreter."""
 
 
 def imported_by(package: str) -> set[str]:

@@ -162,6 +162,8 @@ def _print_plugin(plugin: dict[str, Any]) -> None:
     print_trouble(plugin)
     if traffic := plugin.get("traffic"):  # a supervisor of the version before does not count
         print_facts([("requests", _requests_of(traffic))])
+    if template := plugin.get("template"):  # a supervisor of the version before has not told
+        print_facts([("template", template)])
     print_facts(("note", note) for note in plugin.get("notes", ()))  # a supervisor of the version before has none
     print_table(
         ("INSTANCE", "PID", "STATE", "UPTIME", "RESTARTS", "CPU %", "MEMORY MB", "IN FLIGHT", "REQUESTS"),

@@ -38,6 +38,11 @@ class Environment:
     """Whether the groups beside main are there too."""
 
     @property
+    def owner(self) -> str:
+        """The plugin, or the name that base environments have instead."""
+        return self.folder.parent.name
+
+    @property
     def python(self) -> Path:
         return self.folder / "bin" / "python"
 

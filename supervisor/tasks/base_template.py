@@ -11,6 +11,7 @@ from supervisor.environments.installer import BASE
 from supervisor.spawn import clean_environment
 from supervisor.tasks.spec import TaskBuild
 from supervisor.template import Template, TemplateServices
+from supervisor.template_member import Member
 from supervisor.worker_spec import template_of
 from supervisor.works import Works
 
@@ -31,11 +32,11 @@ class BaseTemplate:
         former = self._template
         if build.ground.plugin is not None or (former is not None and former.interpreter == python):
             return
-        if self._retiring:  # there are two already; this one's processes do without until the next time
-            return
         template = self._make(build)
-        template.start(instead_of=former)
-        self._births.enter(template)
+        member = Member(BASE, template, (), lambda _modules: None)
+        member.join()
+        template.start()
+        self._births.enter(member)
         self._template = template
         if former is not None:
             self._retiring.begin(former.retire(Cause.RELOAD, "supervisor"), f"retire-{former.child}")

@@ -14,6 +14,8 @@ from supervisor.plugin_operations import PluginOperations
 from supervisor.plugin_services import PluginServices
 from supervisor.plugins import Plugins
 from supervisor.prefixes import Claims
+from supervisor.template import TemplateServices
+from supervisor.template_pool import TemplatePool
 from tests.fakes.builds import ScriptedPreparation
 from tests.fakes.gateway_children import FakeGatewayChild
 from tests.fakes.process_table import process_table
@@ -123,7 +125,11 @@ class PluginScene:
             configuration=self.live.current,
             live=self.live,
             around=table.around,
-            births=table.around.origin,
+            templates=TemplatePool(
+                table.around.origin,
+                TemplateServices(table.around, table.tree, self.exits.append),
+                self.live.current.supervisor,
+            ),
             tree=table.tree,
             preparation=self.preparation,
             claims=Claims(),

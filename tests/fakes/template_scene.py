@@ -1,5 +1,6 @@
 """A real template in a process table, and children that are forked from it where that works."""
 
+import asyncio
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from supervisor.child import Child
 from supervisor.child_events import StartRequested
 from supervisor.spec import ChildSpec, RestartPolicy
 from supervisor.template import Template, TemplateServices
+from supervisor.template_member import Member
 from tests.fakes.guests import BOOTSTRAP, make_plugin, write_files
 from tests.fakes.process_table import PATIENT, QUICK, RecordingOwner, process_table
 from tests.fakes.processes import state_folder
@@ -81,6 +83,7 @@ class TemplateScene:
         self.owner = _Workers(settings)
         self._packages = write_files(root / "packages", MODULES)
         self._template: Template | None = None
+        self._member: Member | None = None
 
     @property
     def gate(self) -> Path:
@@ -92,11 +95,16 @@ class TemplateScene:
 
     @property
     def notes(self) -> list[str]:
-        return list(self._template.notes.values())
+        return self._member.notes
+
+    @property
+    def renewal(self) -> asyncio.TimerHandle | None:
+        """Of the template, where one is due."""
+        return self._template._renewal
 
     @property
     def is_distrusted(self) -> bool:
-        return not self.table.around.origin.can_use(self._template)
+        return not self.table.around.origin.can_use(self._member)
 
     def start(self, *modules: str, environment: dict[str, str] | None = None, preload: tuple[str, ...] = ()) -> None:
         """Start the template; it imports ``modules`` and ``preload``. ``environment``: added to it."""
@@ -104,8 +112,10 @@ class TemplateScene:
         services = TemplateServices(self.table.around, self.table.tree, self.template_exits.append)
         spec = self._spec("hello.template", Kind.TEMPLATE, "template")
         spec = replace(spec, environment={**spec.environment, **self._added, "OPENBLAS_NUM_THREADS": "1"})
-        self._template = Template(spec, ("json", *modules), 3.0, services, self.learned.extend, preload)
-        self.table.around.origin.enter(self._template)
+        self._template = Template(spec, preload, 3.0, services)
+        self._member = Member("hello", self._template, ("json", *modules, *preload), self.learned.extend)
+        self._member.join()
+        self.table.around.origin.enter(self._member)
         # What these workers import is not the tests' affair: they say themselves when there is something to learn.
         self.table.around.origin.learn = lambda _spec, _modules: None
         self._template.start()

@@ -170,7 +170,7 @@ def test_every_process_is_listed_with_a_living_pid(system):
         ("supervisor", "supervisor"),
         ("guard", "guard"),
         ("gateway", "gateway.1"),
-        ("template", "bench.template"),
+        ("template", "_plugins.1.template"),
         ("worker", "bench.1"),
         ("worker", "bench.2"),
     }
@@ -187,7 +187,7 @@ def test_resources_are_real(system):
 
     views = system.wait_until(agreeing, "the figures are those of the kernel")
     ids = {view["id"] for view in views}
-    assert ids == {"supervisor", "guard", "gateway.1", "bench.template", "bench.1", "bench.2"}
+    assert ids == {"supervisor", "guard", "gateway.1", "_plugins.1.template", "bench.1", "bench.2"}
 
 
 def _agrees(view) -> bool:

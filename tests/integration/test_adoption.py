@@ -214,7 +214,9 @@ def test_a_supervisor_that_cannot_start_leaves_what_it_found_to_its_guard(projec
 
 def test_a_template_that_does_not_end_keeps_no_plugin_from_starting(system):
     """It is of no use to the next supervisor, which starts another one; stopped it does not even get the SIGTERM."""
-    pid = system.wait_until(lambda: pids(system, "template").get("other.template"), "there is a template")
+    pid = system.wait_until(
+        lambda: pids(system, "template").get(system.plugin("other")["template"]), "there is a template"
+    )
     worker = system.pid("other")
     os.kill(pid, signal.SIGSTOP)
     kill_supervisor(system)

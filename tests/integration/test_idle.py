@@ -63,7 +63,7 @@ def idle(system, name="bench"):
 
 def template(system, owner="bench"):
     processes = system.admin.get("/admin/processes").raise_for_status().json()
-    return next(process for process in processes if process["id"] == f"{owner}.template")
+    return next(process for process in processes if process["id"] == system.plugin(owner)["template"])
 
 
 def test_a_plugin_that_nobody_asks_for_stops_and_the_next_request_wakes_it(system):

@@ -31,6 +31,26 @@ def service_main(service):
 """
 """Its service and its job say how they were started: what is forked keeps the command line of its template."""
 JOB = '[{"func": tell, "name": "tell", "minutes": 1000}]'
+SEED = """
+import os
+import sys
+
+from fastapi import APIRouter
+{more}
+
+PLUGIN_INFO = {{"name": "{name}", "version": "1", "author": "tests"}}
+router = APIRouter(prefix="/app/{name}")
+
+
+class Plugin:
+    def run(self): ...
+
+
+@router.get("/facts")
+def facts():
+    return [os.getpid(), "idna" in sys.modules, os.environ["XCORE_DATA_DIR"]]
+"""
+ALIKE = ("left", "right")
 PACE = 0.1
 """Seconds between two requests of one client."""
 CLIENTS = 5
@@ -42,6 +62,9 @@ def system(shared_project: Project) -> Iterator[Project]:
     shared_project.add_app("bench", "workbench", preload=["decimal"])
     shared_project.add_task("core", TASK, con=JOB)
     shared_project.add_task("belonging", TASK, con=JOB, moduleDir="plugins/bench")
+    for name in ALIKE:
+        shared_project.add_run_py(name, SEED.format(more="", name=name))
+    shared_project.add_run_py("odd", SEED.format(more="import idna", name="odd"))
     return shared_project.up()
 
 
@@ -54,11 +77,15 @@ def _well(system):
 
 
 def template(system, owner="bench"):
-    """The template of this owner among the processes that are shown."""
-    processes = system.admin.get("/admin/processes").raise_for_status().json()
-    (found,) = [process for process in processes if process["id"] == f"{owner}.template"]
-    assert (found["name"], found["kind"]) == (owner, "template")
+    """The template of this plugin, or of the tasks of the core, among the processes that are shown."""
+    name = "_base.template" if owner == "_base" else system.plugin(owner)["template"]
+    (found,) = [one for one in templates(system) if one["id"] == name]
     return found
+
+
+def templates(system):
+    processes = system.admin.get("/admin/processes").raise_for_status().json()
+    return [process for process in processes if process["kind"] == "template"]
 
 
 def parent(pid):
@@ -144,7 +171,7 @@ def test_a_stopped_template_costs_time_and_no_requests(system):
         killed(system)
     assert not is_forked(system.pid("bench"))
     system.wait_until(lambda: template(system)["pid"] not in {None, before}, "another template is there")
-    exits = system.admin.get("/admin/exits", params={"name": "bench", "kind": "template"}).json()
+    exits = system.admin.get("/admin/exits", params={"name": "_plugins", "kind": "template"}).json()
     assert (exits[0]["pid"], exits[0]["cause"], exits[0]["signal"]) == (before, "hang", 9)
     assert not is_alive(before)
 
@@ -215,3 +242,53 @@ def test_services_and_runs_are_forked_too(system, task, owner):
     assert parent(successor) == system.process.pid
     record = system.wait_until(lambda: [record for record in system.exits(task) if record["pid"] == pid], "recorded")[0]
     assert (record["cause"], record["signal"]) == ("signal", 9)
+
+
+def shared_template(system):
+    """Of those that are alike; ready."""
+
+    def ready():
+        found = template(system, "left")
+        return found if found["state"] == "running" else None
+
+    for name in ("left", "right", "odd"):
+        system.wait_for_state(name, "running")
+    return system.wait_until(ready, "the shared template is ready")
+
+
+def test_plugins_that_are_alike_are_forked_from_one_template(system):
+    """Each with its own variables and data. One that imports another package has a template of its own."""
+    shared = shared_template(system)
+    assert shared["name"] == "_plugins"
+    assert system.plugin("right")["template"] == shared["id"]
+    assert template(system, "odd")["pid"] != shared["pid"]
+    for name in (*ALIKE, "odd"):
+        pid, has_package, data = system.http.get(f"/app/{name}/facts").raise_for_status().json()
+        assert (pid, is_forked(pid), parent(pid)) == (system.pid(name), True, system.process.pid)
+        assert (has_package, Path(data).name) == (name == "odd", name)
+    assert len(templates(system)) == 4  # of tasks, of bench, of the two that are alike, of the odd one
+
+
+def test_a_killed_shared_template_is_replaced_and_forks_for_all_of_them(system):
+    """Whoever was forked from it lives on."""
+    before = shared_template(system)["pid"]
+    pids = {name: system.pid(name) for name in ALIKE}
+    os.kill(before, signal.SIGKILL)
+    system.wait_until(lambda: template(system, "left")["pid"] not in {None, before}, "another template is there")
+    shared = shared_template(system)
+    for name in ALIKE:
+        done = system.xcore("plugin", "scale", name, "2")
+        assert done.returncode == 0, done.stderr
+    for name in ALIKE:
+        first, second = (one["pid"] for one in system.plugin(name)["instances"])
+        assert first == pids[name]
+        assert is_forked(second)
+        assert system.plugin(name)["template"] == shared["id"]
+
+
+def test_a_shared_template_stays_until_the_last_one_leaves(system):
+    """One of them is stopped: the other goes on being forked, from the same process."""
+    shared = shared_template(system)
+    assert system.xcore("plugin", "restart", "right").returncode == 0
+    assert shared_template(system)["pid"] == shared["pid"]
+    assert is_forked(system.pid("right"))

@@ -12,6 +12,7 @@ from supervisor.child_events import StopRequested
 from supervisor.spec import RestartPolicy, RestartWhen
 from supervisor.state_folder import StateFolder
 from supervisor.template import CannotForkError
+from supervisor.template_member import Member
 from tests.fakes.process_table import guest_spec, process_table
 from tests.fakes.processes import state_folder
 from tests.fakes.waiting import until
@@ -124,7 +125,7 @@ def test_one_that_is_stopped_during_its_fork_gives_the_place_back(run, monkeypat
         forking, forked = asyncio.Event(), asyncio.Event()
 
         class SlowTemplate:
-            owner, interpreter, child = "slow", sys.executable, "slow.template"
+            interpreter, child = sys.executable, "slow.template"
             is_coming, is_ready = False, True
 
             def suits(self, spec):
@@ -135,7 +136,7 @@ def test_one_that_is_stopped_during_its_fork_gives_the_place_back(run, monkeypat
                 await forked.wait()
                 raise CannotForkError("no more processes")
 
-        table.around.origin.enter(SlowTemplate())
+        table.around.origin.enter(Member("slow", SlowTemplate(), (), list))
         first = started(table, "a.1", "hello", "ready", "serve", template="slow")
         second = started(table, "b.1", "hello", "ready", "serve")
         await forking.wait()
@@ -179,27 +180,19 @@ def test_what_a_process_imported_is_told_to_its_own_template_only(tmp_path):
     """By owner and interpreter: another environment has other modules."""
 
     class FakeTemplate:
-        owner = "guest"
-
-        def __init__(self):
-            self.learned = []
-
         def suits(self, spec):
             return spec.command[0] == "/env/bin/python"
 
-        def learn(self, modules):
-            self.learned += modules
-
     async def scenario():
-        template, folder = FakeTemplate(), StateFolder(tmp_path)
+        learned, folder = [], StateFolder(tmp_path)
         at = Births(folder, None, None, limit=1)
-        at.enter(template)
+        at.enter(Member("guest", FakeTemplate(), (), learned.extend))
         spec = guest_spec(folder, command=("/env/bin/python", "x"), template="guest")
         at.learn(spec, ["a"])
         at.learn(guest_spec(folder, command=("/other/bin/python", "x"), template="guest"), ["b"])
         at.learn(guest_spec(folder, command=("/env/bin/python", "x")), ["c"])
-        at.leave(template)
+        at.leave("guest")
         at.learn(spec, ["d"])
-        assert template.learned == ["a"]
+        assert learned == ["a"]
 
     asyncio.run(scenario())

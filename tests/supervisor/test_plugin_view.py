@@ -77,6 +77,7 @@ def shown(**fields):
         "instances": [],
         "error": None,
         "notes": [],
+        "template": "",
         "last_exit": None,
         "state": PluginState.PENDING,
         "wanted": 1,

@@ -204,6 +204,7 @@ def test_names_are_taken_literally(name):
     [
         ("", "empty"),
         ("_base", "reserved for xcore's own"),
+        ("_plugins", "reserved for xcore's own"),
         ("_tasks", "reserved for xcore's own"),
         ("gateway", "reserved for xcore's own"),
         ("supervisor", "reserved for xcore's own"),

@@ -10,7 +10,7 @@ import pytest
 
 from plugin_runtime.protocol import Cause, State
 from plugin_runtime.task_protocol import ListThreads
-from supervisor import template
+from supervisor import module_list, template
 from supervisor.child_events import StopRequested
 from supervisor.process_stat import read_process_stat
 from supervisor.spec import Limits, RestartPolicy, RestartWhen, Timeouts
@@ -254,7 +254,7 @@ def test_what_is_new_every_time_does_not_renew_it_for_ever(run, monkeypatch):
     """Names made up by a library, or by an enemy: the list is bounded, and so is the number of renewals."""
     monkeypatch.setattr(template, "QUIET", 0.0)
     monkeypatch.setattr(template, "MOST_RENEWALS", 1)
-    monkeypatch.setattr(template, "MOST_MODULES", 4)
+    monkeypatch.setattr(module_list, "MOST_MODULES", 4)
 
     async def scenario(at):
         at.start()
@@ -490,6 +490,21 @@ def test_limits_hold_for_what_is_forked(run):
         assert is_forked(child.pid)
         assert resource.prlimit(child.pid, resource.RLIMIT_NOFILE) == (123, 123)
         assert resource.prlimit(at.template.pid, resource.RLIMIT_NOFILE) == resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    run(scenario)
+
+
+def test_a_renewal_waits_while_processes_are_forked(run, monkeypatch):
+    """At a start of everything they would wait for imports that they can do without."""
+    monkeypatch.setattr(template, "QUIET", 3600.0)
+
+    async def scenario(at):
+        at.start()
+        before = await at.ready()
+        at.learn("wave")
+        pending = at.renewal
+        assert is_forked((await running(at.worker(1))).pid)
+        assert (pending.cancelled(), at.renewal.cancelled(), at.template.pid) == (True, False, before)
 
     run(scenario)
 

@@ -181,6 +181,14 @@ def test_a_plugin_is_shown_with_its_notes(xcore, supervisor):
     assert "note:" not in xcore("plugin", "show", "hello").out
 
 
+def test_a_plugin_is_shown_with_its_template(xcore, supervisor):
+    """Others may share it; where nothing is forked there is nothing to tell."""
+    supervisor.answers["plugins.show"] = {**PLUGIN, "template": "_plugins.1.template"}
+    assert "template:   _plugins.1.template" in xcore("plugin", "show", "hello").out.splitlines()
+    supervisor.answers["plugins.show"] = {**PLUGIN, "template": ""}
+    assert "template:" not in xcore("plugin", "show", "hello").out
+
+
 def test_a_broken_plugin_is_shown_with_what_to_do(xcore, supervisor):
     """Phase, message, hint, place and last lines."""
     supervisor.answers["plugins.show"] = BROKEN

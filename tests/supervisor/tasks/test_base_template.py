@@ -21,15 +21,18 @@ from tests.fakes.builds import INTERPRETER, build_of
 class FakeTemplate:
     """Remembers what became of it."""
 
-    def __init__(self, spec, modules, adopt_grace, services):
+    def __init__(self, spec, preload, adopt_grace, services):
         self.spec = self.child = spec
         self.interpreter = spec.command[0]
-        self.modules = modules
-        self.instead_of = "not started"
+        self.owners = []
+        self.started = False
         self.retired = False
 
-    def start(self, instead_of=None):
-        self.instead_of = instead_of
+    def join(self, owner, modules):
+        self.owners.append(owner)
+
+    def start(self):
+        self.started = True
 
     async def retire(self, cause, actor):
         self.retired = True
@@ -47,7 +50,9 @@ def base(tmp_path, monkeypatch, entered):
     monkeypatch.setenv("DATA_URL", "postgresql://secret")
     (tmp_path / "config.json").write_text("{}")
     return BaseTemplate(
-        LiveConfiguration(load(tmp_path / "config.json", {})), SimpleNamespace(enter=entered.append), None
+        LiveConfiguration(load(tmp_path / "config.json", {})),
+        SimpleNamespace(enter=lambda member: entered.append(member.template)),
+        None,
     )
 
 
@@ -62,7 +67,8 @@ def test_the_first_task_of_the_core_starts_it_and_the_next_ones_find_it(base, en
     base.provide(build(tmp_path))
     base.provide(build(tmp_path, "mail"))
     (template,) = entered
-    assert (template.spec.id, template.spec.name, template.instead_of) == ("_base.template", "_base", None)
+    assert (template.spec.id, template.spec.name, template.owners) == ("_base.template", "_base", ["_base"])
+    assert template.started
     assert template.spec.command[-1] == "template"
     assert template.interpreter == str(tmp_path / "one" / "bin" / "python")
 
@@ -86,7 +92,7 @@ def test_another_environment_has_another_one_which_takes_its_place(base, entered
 
     asyncio.run(scenario())
     former, latter = entered
-    assert latter.instead_of is former
+    assert latter.started
     assert (former.retired, latter.retired) == (True, False)
 
 
