@@ -25,25 +25,23 @@ class Plugin:
         name: str,
         folder: Path,
         services: PluginServices,
+        record: PluginRow | None = None,
         *,
-        active: bool,
-        prefix: str = "",
-        count: int | None = None,
+        active: bool = True,
     ) -> None:
-        """``prefix``: what it claimed in an earlier life; taken again until it says something else.
-
-        ``count``: instances that an operator has asked for; None: as many as its manifest says.
-        """
+        """``record``: of an earlier life. ``active``: whether it is to be served where there is no record."""
         self.name = name
         self.folder = folder
-        self.active = active
+        self.record = record
+        """As it was read or written last."""
+        self.active = record.active if record else active
         self.deployment = Deployment(name, folder, services, self._wanted_of, self._changed)
         self.serving = self.deployment.serving
         self.works = Works()
         """What is being done with it."""
         self._services = services
-        self._former_prefix = prefix
-        self._count = count
+        self._count = record.instances if record else None
+        """Instances that an operator has asked for; None: as many as its manifest says."""
         self._orders = asyncio.Lock()
 
     # --- what others see ---
@@ -127,10 +125,9 @@ class Plugin:
 
     # --- what is done with it ---
 
-    async def check_folder(self) -> None:
-        """Raise ConflictError where there is none: nothing can be served from it."""
-        if not await asyncio.to_thread(self.folder.is_dir):
-            raise ConflictError(f"cannot enable plugin {self.name!r}: there is no folder {self.folder}")
+    async def has_folder(self) -> bool:
+        """Whether there is anything to be served."""
+        return await asyncio.to_thread(self.folder.is_dir)
 
     async def set_active(self, *, active: bool) -> None:
         """Write down whether it is to be served; of several at once, the one that is stored last holds.
@@ -139,13 +136,13 @@ class Plugin:
             StoreError: that cannot be stored, and nothing has changed.
         """
         async with self._orders:
-            await self._services.repository.status(self.name, active=active)
+            self.record = await self._services.repository.status(self.name, active=active)
             self.active = active
         self._changed()
 
     def recall(self, row: PluginRow) -> None:
         """It was here before: be what it was then."""
-        self.active, self._count, self._former_prefix = row.active, row.instances, row.api_prefix
+        self.record, self.active, self._count = row, row.active, row.instances
         if self.active:
             self.claim_former()
 
@@ -220,8 +217,8 @@ class Plugin:
         return self.prepared.build.manifest.idle_stop
 
     def claim_former(self) -> None:
-        """Own what it owned in an earlier life, before any newcomer can take it."""
-        self.serving.held.take_meanwhile(self._former_prefix)
+        """Own what it owned in an earlier life, before any newcomer can take it, until it says something else."""
+        self.serving.held.take_meanwhile(self.record.api_prefix if self.record else "")
 
     # --- what the gateways are told ---
 

@@ -1,7 +1,8 @@
 """What can be asked of plugins, over HTTP or the command socket."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from plugin_runtime.protocol import Cause
@@ -15,6 +16,10 @@ from supervisor.plugin import Plugin
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_view import plugin_view
 from supervisor.plugins import Plugins
+from supervisor.prefixes import check_plugin_name, normalise_prefix
+from supervisor.store.repository import PluginChanges, PluginFacts
+
+logger = logging.getLogger(__name__)
 
 MOST_LINES = 10_000
 """Of a log in one answer."""
@@ -33,6 +38,9 @@ class PluginOperations:
         return {
             "plugins.list": self.list_plugins,
             "plugins.show": self.show,
+            "plugins.add": self.add,
+            "plugins.update": self.update,
+            "plugins.delete": self.delete,
             "plugins.restart": self.restart,
             "plugins.reload": self.reload,
             "plugins.rollback": self.rollback,
@@ -47,6 +55,56 @@ class PluginOperations:
 
     async def show(self, name: str) -> PluginView:
         return self._view(self._plugins.named(name))
+
+    async def add(
+        self,
+        name: str,
+        actor: str,
+        version: str = "",
+        author: str = "",
+        api_prefix: str = "",
+        tag_for_identified: Sequence[str] = (),
+        trigger: int = 1,
+    ) -> PluginView:
+        """Keep a record of a plugin whose folder is yet to come: it is disabled, also when the folder is there."""
+        self._check_open(name, "add")
+        check_plugin_name(name)
+        if name in self._plugins:
+            raise ConflictError(f"cannot add plugin {name!r}: there is one of that name", hint="update it instead")
+        facts = PluginFacts(name, version, author, _prefix(api_prefix), list(tag_for_identified), trigger)
+        plugin = self._plugins.remember(await self._services.repository.add(facts, active=False))
+        logger.info("Plugin %s is added (%s)", name, actor)
+        return self._view(plugin)
+
+    async def update(
+        self,
+        name: str,
+        actor: str,
+        version: str | None = None,
+        author: str | None = None,
+        api_prefix: str | None = None,
+        tag_for_identified: Sequence[str] | None = None,
+        trigger: int | None = None,
+    ) -> PluginView:
+        """Change the record of a plugin; what its code says replaces it with the next start or reload."""
+        plugin = self._changeable(name, "update", disabled=True)
+        tags = None if tag_for_identified is None else list(tag_for_identified)
+        prefix = None if api_prefix is None else _prefix(api_prefix)
+        changes = PluginChanges(version, author, prefix, tags, trigger)
+        plugin.record = await self._services.repository.update(name, changes)
+        logger.info("The record of plugin %s is changed (%s)", name, actor)
+        return self._view(plugin)
+
+    async def delete(self, name: str, actor: str) -> dict[str, Any]:
+        """Forget a plugin that is disabled. Its folder, if there is one, counts as new with the next start."""
+        plugin = self._changeable(name, "forget", disabled=True)
+        if plugin.active:
+            raise ConflictError(f"cannot forget plugin {name!r}: it is enabled", hint="disable it first")
+        await self._services.repository.delete(name)
+        if not await plugin.has_folder():
+            self._plugins.forget(plugin)
+        logger.info("Plugin %s is forgotten (%s)", name, actor)
+        return {"name": name}
 
     async def restart(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
         plugin = self._changeable(name, "restart")
@@ -66,7 +124,8 @@ class PluginOperations:
     async def enable(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
         """Serve it, now and at every start."""
         plugin = self._changeable(name, "enable", disabled=True)
-        await plugin.check_folder()
+        if not await plugin.has_folder():
+            raise ConflictError(f"cannot enable plugin {name!r}: there is no folder {plugin.folder}")
         await self._plugins.set_active(plugin, actor, active=True)
         return await self._change(plugin, lambda: self._enabled(plugin, actor), "start", wait)
 
@@ -99,10 +158,13 @@ class PluginOperations:
         plugin = self._plugins.named(name)
         if not plugin.active and not disabled:
             raise PluginRefusedError(name, "it is disabled", hint="enable it first")
+        self._check_open(name, verb)
+        return plugin
+
+    def _check_open(self, name: str, verb: str) -> None:
         if self._plugins.is_closing:
             # A gateway may still hand in orders while it drains: what is started now would never be stopped.
             raise ConflictError(f"cannot {verb} plugin {name!r}: xcore is stopping")
-        return plugin
 
     async def _change(
         self, plugin: Plugin, change: Callable[[], Coroutine[Any, Any, None]], what: str, wait: float
@@ -111,3 +173,11 @@ class PluginOperations:
         if wait > 0:
             await within(wait, task, f"the {what} of plugin {plugin.name!r}")
         return self._view(plugin)
+
+
+def _prefix(text: str) -> str:
+    """Its normal form; raises InvalidValueError where it can be no prefix."""
+    try:
+        return normalise_prefix(text) if text else ""
+    except ValueError as error:
+        raise InvalidValueError("Api_prefix", str(error)) from error

@@ -11,7 +11,7 @@ from supervisor.child_record import SERVING
 from supervisor.exits import explain
 from supervisor.preparation import Prepared
 from supervisor.sampler import Sample
-from supervisor.store.repository import PluginFacts
+from supervisor.store.repository import PluginFacts, PluginRow
 
 RETRY_AFTER = 1.0
 """Seconds after which a caller may try a plugin again that is coming; a failed one is probed after minutes."""
@@ -32,6 +32,7 @@ class Shown(Protocol):
 
     name: str
     active: bool
+    record: PluginRow | None
 
     @property
     def prepared(self) -> Prepared | None: ...
@@ -109,14 +110,15 @@ def plugin_view(plugin: Shown, latest: Callable[[Child], Sample | None], traffic
     """As the admin interface shows it. ``latest``: the last sample of a child's process."""
     manifest = plugin.prepared.build.manifest if plugin.prepared else None
     found = plugin.prepared.description if plugin.prepared else None
+    facts = facts_of(plugin.name, plugin.prefix, plugin.prepared) if plugin.prepared else plugin.record
     return PluginView(
         name=plugin.name,
         title=(found.title if found else "") or (manifest.title if manifest else "") or plugin.name,
-        version=(found.version if found else "") or (manifest.version if manifest else ""),
-        author=(found.author if found else "") or (manifest.author if manifest else ""),
+        version=facts.version if facts else "",
+        author=facts.author if facts else "",
         prefix=plugin.prefix,
-        tags=found.tags if found else [],
-        trigger=found.trigger if found else 1,
+        tags=facts.tag_for_identified if facts else [],
+        trigger=facts.trigger if facts else 1,
         active=plugin.active,
         state=plugin.state.value,
         generation=plugin.prepared.build.generation.hash if plugin.prepared else "",

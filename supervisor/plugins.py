@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from plugin_runtime.protocol import Cause, PluginHealth, PluginState
@@ -44,6 +45,9 @@ class Plugins:
         self._looking: asyncio.TimerHandle | None = None
         services.gateways.wanted = self._wake
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._plugins
+
     def __iter__(self) -> Iterator[Plugin]:
         """By name."""
         return iter(sorted(self._plugins.values(), key=lambda plugin: plugin.name))
@@ -60,7 +64,7 @@ class Plugins:
         rows = {row.name: row for row in await self._services.repository.get_all()}
         folders = await self._directory.first_look()
         for name, folder in folders.items():
-            self._plugins[name] = self._made(name, folder, rows.get(name))
+            self._plugins[name] = Plugin(name, folder.path, self._services, rows.get(name))
         active = [plugin for plugin in self._plugins.values() if plugin.active]
         for plugin in active:
             plugin.claim_former()
@@ -78,20 +82,23 @@ class Plugins:
     def _remember(self, rows: Mapping[str, PluginRow]) -> None:
         """Those that have a record and no folder: they are disabled, and not forgotten."""
         for name, row in rows.items():
-            plugin = self._plugins[name] = Plugin(name, self._directory.path / name, self._services, active=False)
+            plugin = self.remember(row)
             if row.active:
                 logger.warning("The folder of plugin %s is gone: it is disabled", name)
                 self._works.begin(self.set_active(plugin, SUPERVISOR, active=False), f"vanished-{name}")
 
-    def _made(self, name: str, folder: PluginFolder, row: PluginRow | None) -> Plugin:
-        return Plugin(
-            name,
-            folder.path,
-            self._services,
-            active=row.active if row else True,
-            prefix=row.api_prefix if row else "",
-            count=row.instances if row else None,
-        )
+    def remember(self, row: PluginRow) -> Plugin:
+        """Have one that has a record and no folder."""
+        record = replace(row, active=False)
+        plugin = self._plugins[row.name] = Plugin(row.name, self._directory.path / row.name, self._services, record)
+        self._services.changed()
+        return plugin
+
+    def forget(self, plugin: Plugin) -> None:
+        """Have nothing more to do with one that has neither a record nor a folder."""
+        if self._plugins.get(plugin.name) is plugin:
+            del self._plugins[plugin.name]
+            self._services.changed()
 
     async def settled(self) -> None:
         """Wait until nothing is being done with any plugin."""
@@ -165,11 +172,11 @@ class Plugins:
         plugin = self._plugins.get(name)
         if plugin is None:
             logger.info("Plugin %s is new", name)
-            plugin = self._plugins[name] = self._made(name, folder, None)
+            plugin = self._plugins[name] = Plugin(name, folder.path, self._services)
             self.begin(plugin, self._welcome(plugin))
         else:
             hint = f"enable it with xcore plugin enable {name}"
-            logger.warning("The folder of plugin %s is back; it stays disabled: %s", name, hint)
+            logger.warning("The folder of plugin %s is there; it stays disabled: %s", name, hint)
         self._services.changed()
 
     async def _welcome(self, plugin: Plugin) -> None:

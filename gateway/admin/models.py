@@ -7,6 +7,8 @@ from pydantic import ConfigDict, Field
 
 from plugin_runtime.views import TokenView
 
+Trigger = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+"""A column of 32 bits."""
 TokenRole = Literal["user", "admin", "root", "superadmin"]
 
 
@@ -17,6 +19,40 @@ class ExceptionResponse:
     type: str
     message: str
     extension: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A record of a plugin whose folder is yet to come, as the founding system stored it."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    version: str = ""
+    author: str = ""
+    Api_prefix: str = ""
+    tag_for_identified: list[str] = field(default_factory=list)
+    trigger: Trigger = 1
+
+
+@dataclass(frozen=True)
+class Update:
+    """What is to be another in the record of a plugin; null leaves it as it is."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    version: str | None = None
+    author: str | None = None
+    Api_prefix: str | None = None
+    tag_for_identified: list[str] | None = None
+    trigger: Trigger | None = None
+
+
+@dataclass(frozen=True)
+class Delete:
+    """The plugin that is forgotten."""
+
+    name: str
 
 
 @dataclass(frozen=True)

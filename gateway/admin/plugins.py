@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from gateway.admin.auth import Owner, Reader
 from gateway.admin.failures import NAMED, PROTECTED
-from gateway.admin.models import ExceptionResponse
+from gateway.admin.models import Delete, ExceptionResponse, Plugin, Update
 from gateway.control import CALL_TIMEOUT
 from plugin_runtime.views import PluginView
 
@@ -24,6 +24,19 @@ _CHANGED: dict[int | str, dict[str, Any]] = {
     504: {"model": ExceptionResponse, "description": "Not done within `wait` seconds; it goes on"},
 }
 
+_ADDED: dict[int | str, dict[str, Any]] = {
+    **PROTECTED,
+    409: {"model": ExceptionResponse, "description": "There is one of that name, or no plugin can have it"},
+    422: {"model": ExceptionResponse, "description": "Not what is stored of a plugin"},
+}
+_UPDATED: dict[int | str, dict[str, Any]] = {**NAMED, 422: _ADDED[422]}
+
+
+def _stored(body: Plugin | Update) -> dict[str, Any]:
+    """Its values by the names of the operation; without those that say nothing."""
+    values = {key: value for key, value in vars(body).items() if value is not None}
+    return {"api_prefix" if key == "Api_prefix" else key: value for key, value in values.items()}
+
 
 @router.get("", response_model=list[PluginView], responses=PROTECTED)
 async def list_plugins(operator: Reader, *, active: bool | None = None) -> Any:
@@ -35,6 +48,24 @@ async def list_plugins(operator: Reader, *, active: bool | None = None) -> Any:
 async def show_plugin(operator: Reader, name: str) -> Any:
     """Show one plugin."""
     return await operator.call("plugins.show", name=name)
+
+
+@router.post("", response_model=PluginView, status_code=201, responses=_ADDED)
+async def add_plugin(operator: Owner, plugin: Plugin) -> Any:
+    """Keep a record of a plugin whose folder is yet to come; it is not served before somebody enables it."""
+    return await operator.call("plugins.add", **_stored(plugin))
+
+
+@router.patch("/{name}", response_model=PluginView, responses=_UPDATED)
+async def update_plugin(operator: Owner, name: str, changes: Update) -> Any:
+    """Change what is stored of a plugin; what its code says replaces it with the next start or reload."""
+    return await operator.call("plugins.update", name=name, **_stored(changes))
+
+
+@router.delete("/{name}", response_model=Delete, responses=_CHANGED)
+async def delete_plugin(operator: Owner, name: str) -> Any:
+    """Forget a plugin that is disabled."""
+    return await operator.call("plugins.delete", name=name)
 
 
 @router.post("/{name}/restart", response_model=PluginView, status_code=202, responses=_CHANGED)

@@ -135,6 +135,15 @@ def logs(
     print_answer(Target(config, url).call("plugins.logs", name=name, tail=tail), print_lines, json=json)
 
 
+@app.command()
+def remove(
+    name: NameArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False, url: UrlOption = ""
+) -> None:
+    """Forget a plugin that is disabled; its folder, data and logs stay."""
+    answer = Target(config, url).call("plugins.delete", name=name)
+    print_answer(answer, lambda told: print_lines([f"{told['name']} is forgotten"]), json=json)
+
+
 def _ordered(target: Target, order: str, name: str, wait: float, *, json: bool) -> dict[str, Any]:
     """Give an order, see its end if there is time to ``wait``, and print what became of the plugin."""
     plugin: dict[str, Any] = target.call(f"plugins.{order}", timeout=wait + 10.0, name=name, wait=wait)

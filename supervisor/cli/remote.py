@@ -21,6 +21,7 @@ _ROUTES: dict[str, tuple[str, str]] = {
     "system.status": ("GET", "/health"),
     "plugins.list": ("GET", "/admin/plugins"),
     "plugins.show": ("GET", "/admin/plugins/{name}"),
+    "plugins.delete": ("DELETE", "/admin/plugins/{name}"),
     "plugins.restart": ("POST", "/admin/plugins/{name}/restart"),
     "plugins.reload": ("POST", "/admin/plugins/{name}/reload"),
     "plugins.rollback": ("POST", "/admin/plugins/{name}/rollback"),

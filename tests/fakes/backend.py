@@ -45,6 +45,9 @@ TOKEN = TokenView("t1", "ci", "admin", 1.0, None)
 ANSWERS = {
     "plugins.list": [PLUGIN],
     "plugins.show": PLUGIN,
+    "plugins.add": PLUGIN,
+    "plugins.update": PLUGIN,
+    "plugins.delete": {"name": "hello"},
     "plugins.restart": PLUGIN,
     "plugins.reload": PLUGIN,
     "plugins.rollback": PLUGIN,

@@ -1,6 +1,7 @@
 """Plugins with everything around them: real processes, prepared as the test says, gateways that acknowledge at once."""
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 from plugin_runtime.protocol import RoutingAck, RoutingSnapshot
@@ -14,6 +15,7 @@ from supervisor.plugin_operations import PluginOperations
 from supervisor.plugin_services import PluginServices
 from supervisor.plugins import Plugins
 from supervisor.prefixes import Claims
+from supervisor.store.repository import PluginRow
 from supervisor.template import TemplateServices
 from supervisor.template_pool import TemplatePool
 from tests.fakes.builds import ScriptedPreparation
@@ -57,10 +59,11 @@ class FakeRepository:
         self.registered = []
         self.scaled = {}
         self.active = {}
+        self.forgotten = []
         self.error = None
 
     def knows(self, name, prefix="", *, active=True, instances=None):
-        self.rows.append(SimpleNamespace(name=name, api_prefix=prefix, active=active, instances=instances))
+        self.rows.append(PluginRow(name, name, "1", "Ada", prefix, [], 1, 0.0, 0.0, active, instances))
 
     async def scale(self, name, instances):
         if self.error:
@@ -80,6 +83,17 @@ class FakeRepository:
         if self.error:
             raise self.error
         self.active[name] = active
+        return PluginRow(name, name, "1", "Ada", "", [], 1, 0.0, 0.0, active)
+
+    async def add(self, facts, *, active):
+        return PluginRow(facts.name, **vars(facts), add_time=0.0, update_time=0.0, active=active)
+
+    async def update(self, name, changes):
+        row = PluginRow(name, name, "1", "Ada", "", [], 1, 0.0, 0.0, active=False)
+        return replace(row, **{key: value for key, value in vars(changes).items() if value is not None})
+
+    async def delete(self, name):
+        self.forgotten.append(name)
 
     async def register(self, facts):
         if self.error:

@@ -9,7 +9,13 @@ import pytest
 from plugin_runtime.protocol import Description, RoutingSnapshot
 from plugin_runtime.views import PluginError
 from supervisor.config.plugin_keys import PluginOverrides
-from supervisor.errors import ConflictError, ReplacementError, StoreUnavailableError
+from supervisor.errors import (
+    ConflictError,
+    InvalidValueError,
+    PluginRefusedError,
+    ReplacementError,
+    StoreUnavailableError,
+)
 from supervisor.generations import Served
 from supervisor.preparation import PreparationError
 from tests.fakes.plugin_scene import plugin_scene
@@ -367,10 +373,8 @@ def test_a_disabled_plugin_has_no_process_no_prefix_and_no_jobs(run):
     async def scenario(at):
         await serving(at, description=Description(api_prefix="/app/x"))
         at.add("second", Description(api_prefix="/app/x"))
-        at.repository.knows("second")
-        second = at.plugins._made("second", next(iter((await at.plugins._directory.first_look()).values())), None)
-        at.plugins._plugins["second"] = second
-        at.plugins.begin(second, second.deployment.bring_up())
+        await touched(at, "second")
+        await until(lambda: "second" in at.plugins, "the second one is seen")
         await at.reaches("second", "refused")
         await at.orders.disable("hello", "operator", wait=DEADLINE)
         await at.reaches("second", "running")
@@ -508,7 +512,7 @@ def test_a_new_folder_is_served_and_one_that_is_gone_is_disabled(run, caplog):
         assert at.repository.active == {"shop": False}
         assert [(record.name, record.cause) for record in at.exits] == [("shop", "disabled")]
         await touched(at, "shop")
-        await until(lambda: "is back" in caplog.text, "it is said")
+        await until(lambda: "is there; it stays disabled" in caplog.text, "it is said")
         assert at.state("shop") == "disabled"
         await at.orders.enable("shop", "operator", wait=DEADLINE)
         assert at.state("shop") == "running"
@@ -525,5 +529,54 @@ def test_a_plugin_without_a_folder_cannot_be_enabled(run):
         assert (at.state("ghost"), at.repository.active) == ("disabled", {"ghost": False})
         with pytest.raises(ConflictError, match="there is no folder"):
             await at.orders.enable("ghost", "operator")
+
+    run(scenario)
+
+
+def test_a_record_may_come_before_its_folder(run):
+    """It is not served before somebody enables it; only what is disabled is forgotten."""
+
+    async def scenario(at):
+        await at.discover()
+        view = await at.orders.add("shop", "operator", author="Ada", api_prefix="/shop/")
+        assert (view.state, view.active, view.author) == ("disabled", False, "Ada")
+        with pytest.raises(ConflictError, match="there is one of that name"):
+            await at.orders.add("shop", "operator")
+        view = await at.orders.update("shop", "operator", version="2.0")
+        assert (view.version, view.state) == ("2.0", "disabled")
+        at.preparation.plan(at.root, "shop")
+        await touched(at, "shop")
+        await at.plugins.settled()
+        assert at.state("shop") == "disabled"
+        await at.orders.enable("shop", "operator", wait=DEADLINE)
+        with pytest.raises(ConflictError, match="it is enabled; disable it first"):
+            await at.orders.delete("shop", "operator")
+        await at.orders.disable("shop", "operator", wait=DEADLINE)
+        assert await at.orders.delete("shop", "operator") == {"name": "shop"}
+        assert (at.state("shop"), at.repository.forgotten) == ("disabled", ["shop"])
+        shutil.rmtree(at.directory / "shop")
+        await at.orders.delete("shop", "operator")
+        assert "shop" not in at.plugins
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "error"),
+    [
+        ("-rf", {}, PluginRefusedError),
+        ("supervisor", {}, PluginRefusedError),
+        ("shop", {"api_prefix": "shop"}, InvalidValueError),
+        ("shop", {"api_prefix": "/a/../b"}, InvalidValueError),
+    ],
+)
+def test_a_record_of_what_can_be_no_plugin_is_refused(run, name, facts, error):
+    """With the rule that a folder of that name, or its code, would meet later."""
+
+    async def scenario(at):
+        await at.discover()
+        with pytest.raises(error):
+            await at.orders.add(name, "operator", **facts)
+        assert list(at.plugins) == []
 
     run(scenario)

@@ -74,6 +74,7 @@ def shown(**fields):
         "prefix": "",
         "active": True,
         "prepared": None,
+        "record": None,
         "instances": [],
         "error": None,
         "notes": [],

@@ -16,10 +16,15 @@ READ = {"admin", "root", "superadmin"}
 OWN = {"superadmin"}
 OPEN = None
 
+FACTS = {"version": "", "author": "", "tag_for_identified": [], "trigger": 1}
+
 ROUTES = [
     ("GET", "/admin/plugins", READ, 200, "plugins.list", {"active": None}),
     ("GET", "/admin/plugins?active=true", READ, 200, "plugins.list", {"active": True}),
     ("GET", "/admin/plugins/hello", READ, 200, "plugins.show", {"name": "hello"}),
+    ("POST", "/admin/plugins", OWN, 201, "plugins.add", {**FACTS, "name": "shop", "api_prefix": "/shop"}),
+    ("PATCH", "/admin/plugins/hello", OWN, 200, "plugins.update", {"name": "hello", "api_prefix": "/hi"}),
+    ("DELETE", "/admin/plugins/hello", OWN, 200, "plugins.delete", {"name": "hello"}),
     ("POST", "/admin/plugins/hello/restart", OWN, 202, "plugins.restart", {"name": "hello", "wait": 0.0}),
     (
         "POST",
@@ -113,12 +118,17 @@ ROUTES = [
 ]
 
 
-BODIES = {"/admin/tokens": {"name": "ci", "role": "admin"}, "/tasks/config/update?key=tasks.max_retries": 5}
+BODIES = {
+    ("POST", "/admin/plugins"): {"name": "shop", "Api_prefix": "/shop"},
+    ("PATCH", "/admin/plugins/hello"): {"Api_prefix": "/hi"},
+    ("POST", "/admin/tokens"): {"name": "ci", "role": "admin"},
+    ("POST", "/tasks/config/update?key=tasks.max_retries"): 5,
+}
 
 
 def ask(supervisor, method, path, token=None, **request):
-    if method == "POST" and path in BODIES and "content" not in request:
-        request.setdefault("json", BODIES[path])
+    if (method, path) in BODIES and "content" not in request:
+        request.setdefault("json", BODIES[method, path])
     return backend.ask(supervisor, method, path, token, **request)
 
 

@@ -116,6 +116,7 @@ def test_an_error_of_the_supervisors_ends_with_1_and_its_message(xcore, supervis
         (["plugin", "enable", "hello"], "plugins.enable", PLUGIN),
         (["plugin", "disable", "hello"], "plugins.disable", PLUGIN),
         (["plugin", "restart", "hello"], "plugins.restart", PLUGIN),
+        (["plugin", "remove", "hello"], "plugins.delete", {"name": "hello"}),
         (["plugin", "logs", "hello"], "plugins.logs", ["one", "two"]),
         (["token", "list"], "tokens.list", [TOKEN]),
         (["token", "create", "--role", "admin", "--name", "ci"], "tokens.create", {"token": "secret", **TOKEN}),

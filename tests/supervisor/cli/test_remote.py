@@ -72,6 +72,7 @@ def remote(xcore, gateway, monkeypatch):
         ("plugins.rollback", {"name": "shop", "wait": 5.0}, "POST", "/admin/plugins/shop/rollback?wait=5.0", b""),
         ("plugins.enable", {"name": "shop", "wait": 5.0}, "POST", "/admin/plugins/shop/enable?wait=5.0", b""),
         ("plugins.disable", {"name": "shop", "wait": 5.0}, "POST", "/admin/plugins/shop/disable?wait=5.0", b""),
+        ("plugins.delete", {"name": "shop"}, "DELETE", "/admin/plugins/shop", b""),
         ("plugins.restart", {"name": "shop", "wait": 5.0}, "POST", "/admin/plugins/shop/restart?wait=5.0", b""),
         ("plugins.logs", {"name": "shop", "tail": 7}, "GET", "/admin/plugins/shop/logs?tail=7", b""),
         ("exits.list", {"name": None, "limit": 3}, "GET", "/admin/exits?limit=3", b""),
