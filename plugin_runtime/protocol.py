@@ -273,6 +273,7 @@ class WorkerSettings:
     lifespan_timeout: float = 60.0
     adopt_grace: float = 10.0
     validate_only: bool = False
+    describe: bool = False  # say what a validator would, once the plugin is imported
 
 
 @dataclass(frozen=True)

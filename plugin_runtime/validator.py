@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from plugin_runtime import contracts
+from plugin_runtime.contracts import LoadedPlugin
 from plugin_runtime.contracts.seed import PluginInfo
 from plugin_runtime.failure import StartFailedError
 from plugin_runtime.imported import modules_imported_since
@@ -20,6 +21,11 @@ def describe(settings: WorkerSettings) -> Description:
         loaded = contracts.load(settings, report)
     except StartFailedError as failure:
         return Description(errors=failure.errors)
+    return description_of(loaded)
+
+
+def description_of(loaded: LoadedPlugin) -> Description:
+    """What an imported plugin that keeps its contract is."""
     info = loaded.info or PluginInfo(title="")
     return Description(
         title=info.title,

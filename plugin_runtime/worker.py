@@ -87,7 +87,10 @@ class Worker:
     async def _start(self) -> None:
         report = contracts.prepare(self._settings)
         self._channel.send(Progress(Phase.IMPORT.value))
-        served = contracts.load(self._settings, report).served
+        loaded = contracts.load(self._settings, report)
+        served = loaded.served
+        if self._settings.describe:
+            self._channel.send(validator.description_of(loaded))
         self._watch_signals()
         await asyncio.sleep(0)  # an import may have taken long: hear first what was said meanwhile
         await self._start_up(served.app, report)

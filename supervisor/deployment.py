@@ -9,25 +9,27 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from plugin_runtime.protocol import Cause, Kind
+from plugin_runtime.protocol import Cause, Phase
 from plugin_runtime.views import PluginError
 from supervisor.config.policies import restart_policy
 from supervisor.errors import ConflictError, PluginRefusedError, ReplacementError, StoreError
-from supervisor.generations import Served
 from supervisor.manifest import PluginManifest
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_view import facts_of
 from supervisor.prefixes import check_plugin_name
 from supervisor.preparation import PreparationError, Prepared
 from supervisor.retries import Retries
-from supervisor.serving import Serving
+from supervisor.served_generations import ServedGenerations
+from supervisor.serving import OtherwiseError, Serving
 from supervisor.worker_spec import api_prefix, default_prefix, manifest_prefix
 
 logger = logging.getLogger(__name__)
+
+_OF_CODE = frozenset({Phase.MANIFEST.value, Phase.IMPORT.value})
+"""Phases in which a validator finds what a worker does."""
 
 SUPERVISOR = "supervisor"
 """Actor of what is done unasked."""
@@ -65,7 +67,7 @@ class Deployment:
         self._services = services
         self._wanted_of = wanted_of
         self._changed = changed
-        self._served = Served()
+        self._served = ServedGenerations(name, folder, services)
         self._beginning = False
         self._retries = Retries(restart_policy(services.configuration.supervisor.restart))
 
@@ -122,7 +124,7 @@ class Deployment:
             ReplacementError: it cannot be served; what did goes on.
         """
         async with self._preparing:
-            self._served = replace(self._served, withdrawn="")
+            self._served.forgive()
             self.is_stale = True
             await self._renew(Cause.RELOAD, actor)
             if self.error is not None:
@@ -137,7 +139,7 @@ class Deployment:
         """
         async with self.lock:
             self.check_rollback()
-            before = await self._kept(self._served.before)
+            before = await self._served.former()
             if before is None:
                 raise self._no_rollback("the generation that served before is not kept any more")
             try:
@@ -145,14 +147,15 @@ class Deployment:
             except (PreparationError, PluginRefusedError) as error:
                 raise ReplacementError(f"plugin {self._name!r} by the generation before", str(error)) from error
             self.error = None
-            await self._note_served(Served(before.build.generation.hash, withdrawn=self._served.current))
-            logger.info("Plugin %s is rolled back to generation %s (%s)", self._name, self._served.current, actor)
+            await self._served.note_rollback(before)
+            generation = before.build.generation.hash
+            logger.info("Plugin %s is rolled back to generation %s (%s)", self._name, generation, actor)
 
     def check_rollback(self) -> None:
         """Raise ConflictError where there is nothing to roll back to."""
         if self.serving.prepared is None:
             raise self._no_rollback("nothing serves it")
-        if not self._served.before:
+        if not self._served.has_former:
             raise self._no_rollback("no other generation has served before this one")
 
     def _no_rollback(self, problem: str) -> ConflictError:
@@ -220,9 +223,8 @@ class Deployment:
 
     async def _prepare_and_begin(self) -> None:
         check_plugin_name(self._folder.name)
-        self._served = await self._services.preparation.served(self._name)
-        kept = await self._kept(self._served.current)
-        if kept is not None and self._has_survivors_of(kept):
+        kept = await self._served.recall()
+        if kept is not None and self._served.outlived(kept):
             # They serve on, and what the folder says now replaces them as any change of it would.
             self.is_stale = True
             await self._begin(kept)
@@ -236,15 +238,7 @@ class Deployment:
             await self._begin(kept)
             self.error = error.error
             return
-        is_withdrawn = prepared.build.generation.hash == self._served.withdrawn
-        await self._begin(kept if kept is not None and is_withdrawn else prepared)
-
-    async def _kept(self, generation: str) -> Prepared | None:
-        return await self._services.preparation.restore(self._name, self._folder, generation) if generation else None
-
-    def _has_survivors_of(self, kept: Prepared) -> bool:
-        survivors = self._services.around.survivors.of(self._name, Kind.WORKER)
-        return any(record.generation == kept.build.generation.hash for record in survivors)
+        await self._begin(kept if kept is not None and self._served.is_withdrawn(prepared) else prepared)
 
     async def _prepare(self) -> Prepared:
         preparation = self._services.preparation
@@ -254,7 +248,8 @@ class Deployment:
             # Before the long part: its callers wait, or learn that it failed, and nobody builds what will be refused.
             self.serving.held.take(prefix)
             self._changed()
-        return await preparation.prepare(manifest, self._folder, self._progress, self.serving.prepared)
+        before, may_assume = self.serving.prepared, self.serving.is_overlapping(manifest)
+        return await preparation.prepare(manifest, self._folder, self._progress, before, may_assume=may_assume)
 
     async def _begin(self, prepared: Prepared) -> None:
         """Claim the prefix, register the plugin and start its instances."""
@@ -262,36 +257,36 @@ class Deployment:
         await self._register(prepared)
         await self.serving.cleared()
         self.serving.begin(prepared, self._wanted_of(prepared.build.manifest), SUPERVISOR)
-        await self._note_served(self._served_by(prepared))
+        await self._served.note(prepared)
 
     async def _prepare_and_replace(self, cause: Cause, actor: str) -> None:
         prepared = await self._prepare()
         generation = prepared.build.generation.hash
         async with self.lock:
-            if not self._is_wanted or self.serving.prepared is None or generation == self._served.withdrawn:
+            if not self._is_wanted or self.serving.prepared is None or self._served.is_withdrawn(prepared):
                 return
             if generation != self.serving.prepared.build.generation.hash:
-                await self._replace(prepared, cause, actor)
+                prepared = await self._replace_by_code(prepared, cause, actor)
                 logger.info("Plugin %s is reloaded: generation %s (%s)", self._name, generation, actor)
-                await self._note_served(self._served_by(prepared))
+                await self._served.note(prepared)
                 await self._register(prepared)
             self.error = None
 
+    async def _replace_by_code(self, prepared: Prepared, cause: Cause, actor: str) -> Prepared:
+        """Return what serves now, which may be more than was known of it."""
+        before = self.serving.prepared
+        try:
+            await self._replace(prepared, cause, actor)
+        except (OtherwiseError, PreparationError) as error:
+            if not prepared.is_assumed or (isinstance(error, PreparationError) and error.error.phase not in _OF_CODE):
+                raise
+            # A worker that fails names one thing that is wrong with the code; a validator names all of them.
+            prepared = await self._services.preparation.validate(prepared.build, before)
+            await self._replace(prepared, cause, actor)
+        return self.serving.prepared or prepared
+
     async def _replace(self, prepared: Prepared, cause: Cause, actor: str) -> None:
         await self.serving.replace(prepared, self._wanted_of(prepared.build.manifest), cause, actor)
-
-    def _served_by(self, prepared: Prepared) -> Served:
-        """What is to be kept once ``prepared`` serves."""
-        generation = prepared.build.generation.hash
-        return self._served if generation == self._served.current else Served(generation, before=self._served.current)
-
-    async def _note_served(self, served: Served) -> None:
-        preparation = self._services.preparation
-        if served != self._served:
-            self._served = served
-            await preparation.note_served(self._name, served)
-        in_use = {child.spec.generation for child in self._services.tree.children if child.spec.name == self._name}
-        await preparation.prune(self._name, in_use | {served.current, served.before})
 
     async def _register(self, prepared: Prepared) -> None:
         try:

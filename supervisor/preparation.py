@@ -34,7 +34,7 @@ from supervisor.manifest import PluginManifest, parse_manifest
 from supervisor.snapshot import Snapshot
 from supervisor.spawn import clean_environment
 from supervisor.state_folder import StateFolder
-from supervisor.validation import Finding, Validator
+from supervisor.validation import Validator
 from supervisor.worker_spec import Build, variables
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ class Prepared:
 
     build: Build
     description: Description
+    is_assumed: bool = False
+    """``description`` is that of the generation before: its workers say what the code really is."""
 
 
 class Preparation:
@@ -87,21 +89,47 @@ class Preparation:
         return await in_phase(Phase.MANIFEST, asyncio.to_thread(self._read_manifest, name, folder))
 
     async def prepare(
-        self, manifest: PluginManifest, folder: Path, on_progress: OnProgress, before: Prepared | None = None
+        self,
+        manifest: PluginManifest,
+        folder: Path,
+        on_progress: OnProgress,
+        before: Prepared | None = None,
+        *,
+        may_assume: bool = False,
     ) -> Prepared:
         """Do whatever of the other steps has not been done for this content of the folder before.
 
-        ``before``: what the plugin is made from until now.
+        ``before``: what the plugin is made from until now. ``may_assume``: workers of what comes out will run beside
+        those of ``before`` until it is known to be good, and may as well be the ones that find that out.
 
         Raises:
             PreparationError: with phase, cause and what to do.
         """
         build = await in_phase(Phase.ENVIRONMENT, self._build(manifest, folder, on_progress))
-        known = before.description.modules if before and before.build.environment == build.environment else []
-        finding = await in_phase(Phase.IMPORT, self._validate(build, known))
+        known = await asyncio.to_thread(self._generations.description, build.generation)
+        if known is not None:  # nothing is imported a second time for content that was found good before
+            return Prepared(build, known)
+        if may_assume and before is not None and _are_alike(before.build, build):
+            return Prepared(build, before.description, is_assumed=True)
+        return await self.validate(build, before)
+
+    async def validate(self, build: Build, before: Prepared | None = None) -> Prepared:
+        """Have a process of its own find out what the code is.
+
+        Raises:
+            PreparationError: with everything that is wrong with it.
+        """
+        finding = await in_phase(Phase.IMPORT, self._validator.validate(build))
         if finding.description.errors:
             raise PreparationError(error_of(finding.description.errors, finding.log_tail))
-        return Prepared(build, finding.description)
+        return await self.describe(build, finding.description, before)
+
+    async def describe(self, build: Build, description: Description, before: Prepared | None = None) -> Prepared:
+        """Keep what the code was found to be. A process that is forked does not see what its template has imported."""
+        known = before.description.modules if before and before.build.environment == build.environment else []
+        complete = replace(description, modules=list(dict.fromkeys([*known, *description.modules])))
+        await in_phase(Phase.IMPORT, _awaited(self._keep(build, complete)))
+        return Prepared(build, complete)
 
     async def restore(self, plugin: str, folder: Path, generation: str) -> Prepared | None:
         """What the plugin was made from as ``generation`` (its hash); None where that is not there any more."""
@@ -199,24 +227,18 @@ class Preparation:
             return None
         return Prepared(self._build_of(manifest, folder, ingredients.environment, guest.path, generation), description)
 
-    async def _validate(self, build: Build, known: Sequence[str]) -> Finding:
-        """Nothing is imported a second time for content that was found good before.
-
-        ``known``: what its template has imported, which a validator that is forked does not see.
-        """
-        found = await asyncio.to_thread(self._generations.description, build.generation)
-        if found is not None:
-            return Finding(found)
-        finding = await self._validator.validate(build)
-        if finding.description.errors:
-            return finding
-        description = replace(finding.description, modules=list(dict.fromkeys([*known, *finding.description.modules])))
-        await self._keep(build, description)
-        return replace(finding, description=description)
-
     def _keep(self, build: Build, description: Description) -> "asyncio.Future[None]":
         loop, keep = asyncio.get_running_loop(), self._generations.keep_description
         return loop.run_in_executor(self._writer, keep, build.generation, description)
+
+
+def _are_alike(before: Build, after: Build) -> bool:
+    """Whether nothing but code differs that decides how the plugin is served."""
+    return before.environment == after.environment and before.manifest.app == after.manifest.app
+
+
+async def _awaited(keeping: "asyncio.Future[None]") -> None:
+    await keeping
 
 
 def _log_failure(keeping: "asyncio.Future[None]") -> None:

@@ -18,6 +18,7 @@ from supervisor.errors import PluginRefusedError
 from supervisor.held_prefix import HeldPrefix
 from supervisor.idle_stop import IdleStop
 from supervisor.jobs.plugin_jobs import declare_jobs
+from supervisor.manifest import PluginManifest
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_template import PluginTemplate
 from supervisor.plugin_view import Link
@@ -27,6 +28,10 @@ from supervisor.workers import Workers
 from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
+
+
+class OtherwiseError(Exception):
+    """The code of a new generation is not what was assumed of it; what was before is there still."""
 
 
 class Serving:
@@ -85,12 +90,14 @@ class Serving:
 
     @property
     def template(self) -> str:
-        """Id of the process that its workers are forked from; "" without one."""
+        """Id of the process that the workers are forked from; "" without one."""
         return self._template.id
 
-    @property
-    def is_exclusive(self) -> bool:
-        return self.prepared is not None and self.prepared.build.manifest.exclusive
+    def is_overlapping(self, manifest: PluginManifest) -> bool:
+        """Whether workers of a generation with this manifest would start beside those that there are."""
+        if self.prepared is None or not self.ready:
+            return False
+        return not self.prepared.build.manifest.exclusive and not manifest.exclusive
 
     # --- what is done with it ---
 
@@ -108,8 +115,8 @@ class Serving:
             PluginRefusedError: its prefix is not to be had; nothing has changed.
             PreparationError: it does not become ready; what was there before is there again.
         """
-        self.held.check(api_prefix(prepared.build.manifest, prepared.description))
-        if self.ready and not self.is_exclusive and not prepared.build.manifest.exclusive:
+        self.held.check(_prefix_of(prepared))
+        if self.is_overlapping(prepared.build.manifest):
             await self._replace_by_overlap(prepared, count, cause, actor)
         else:
             await self._replace_in_turn(prepared, count, cause, actor)
@@ -150,8 +157,9 @@ class Serving:
         try:
             async with former.left_alone():
                 await self._start_beside(former, successors, count, cause, actor)
+                prepared = await self._described(prepared, successors)
                 # From here to the switch nobody else has a turn: the prefix and the workers change in one step.
-                self.held.change(api_prefix(prepared.build.manifest, prepared.description))
+                self.held.change(_prefix_of(prepared))
                 self._become(prepared, successors)
         except BaseException:
             if not self._closing:  # otherwise the tree stops them, or the next supervisor has them
@@ -164,6 +172,19 @@ class Serving:
     async def _start_beside(self, former: Workers, successors: Workers, count: int, cause: Cause, actor: str) -> None:
         if not await successors.start_beside(former.children, count, cause, actor):
             raise PreparationError(successors.why_not())
+
+    async def _described(self, prepared: Prepared, workers: Workers) -> Prepared:
+        """What ``workers`` found their code to be, where that was only assumed.
+
+        Raises:
+            OtherwiseError: they are served under another prefix than they claim.
+        """
+        if not prepared.is_assumed or workers.description is None:
+            return prepared
+        described = await self._services.preparation.describe(prepared.build, workers.description, self.prepared)
+        if _prefix_of(described) != _prefix_of(prepared):
+            raise OtherwiseError
+        return described
 
     async def _take_away(self, successors: Workers, cause: Cause, actor: str) -> None:
         await self._see_off(successors, cause, actor)
@@ -179,12 +200,12 @@ class Serving:
             await self._see_off(former, cause, actor)
             self.idle.forget()
             try:
-                self.held.change(api_prefix(prepared.build.manifest, prepared.description))
+                self.held.change(_prefix_of(prepared))
                 await self._proven(self.begin(prepared, count, actor), count)
             except (PluginRefusedError, PreparationError):
                 if self.workers is not None and self.workers is not former:
                     await self._see_off(self.workers, cause, actor)
-                self.held.change(api_prefix(before.build.manifest, before.description))
+                self.held.change(_prefix_of(before))
                 self.begin(before, count_before, actor)
                 raise
         finally:
@@ -208,7 +229,7 @@ class Serving:
         await asyncio.shield(self._departures.begin(departure, f"leave-{self._plugin}"))
 
     def _workers_of(self, prepared: Prepared) -> Workers:
-        prefix = api_prefix(prepared.build.manifest, prepared.description)
+        prefix = _prefix_of(prepared)
         return Workers(prepared, prefix, self._services, self._changed, self._ended)
 
     def _become(self, prepared: Prepared, workers: Workers) -> None:
@@ -229,3 +250,7 @@ class Serving:
     def _prefix_dropped(self) -> None:
         self._services.gateways.drop_route(self._plugin)
         self._services.released()
+
+
+def _prefix_of(prepared: Prepared) -> str:
+    return api_prefix(prepared.build.manifest, prepared.description)

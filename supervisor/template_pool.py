@@ -6,7 +6,6 @@ packages imported that are not Python's own. So nothing that one of them alone i
 What a plugin imports beyond that later is written down for it, and leads it to another template at its next start.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -21,6 +20,7 @@ from supervisor.spec import ChildSpec
 from supervisor.template import Template, TemplateServices
 from supervisor.template_member import Member
 from supervisor.worker_spec import SHARED, template_spec
+from supervisor.works import Works
 
 
 class TemplatePool:
@@ -32,7 +32,7 @@ class TemplatePool:
         self._settings = settings
         self._templates: list[Template] = []
         self._members: dict[str, Member] = {}
-        self._retirements: set[asyncio.Task[None]] = set()
+        self._retirements = Works()
 
     def provide(self, prepared: Prepared, learned: Callable[[list[str]], None]) -> Member | None:
         """Have a template for this plugin: the one it has, if it still belongs there, that of others, or a new one.
@@ -106,9 +106,7 @@ class TemplatePool:
 
     def _retire_soon(self, template: Template | None) -> None:
         if template is not None:
-            task = asyncio.create_task(template.retire(Cause.RELOAD, "supervisor"), name=f"retire-{template.child}")
-            self._retirements.add(task)
-            task.add_done_callback(self._retirements.discard)
+            self._retirements.begin(template.retire(Cause.RELOAD, "supervisor"), f"retire-{template.child}")
 
 
 def _may_stay(member: Member, spec: ChildSpec, preload: tuple[str, ...], packages: frozenset[str]) -> bool:

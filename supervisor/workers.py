@@ -17,6 +17,7 @@ from typing import Any
 
 from plugin_runtime.protocol import (
     Cause,
+    Description,
     Failed,
     Phase,
     Progress,
@@ -71,6 +72,9 @@ class Workers:
         self.last_exit: ExitView | None = None
         self.error: PluginError | None = None
         """Why the last one that could not start could not, until one is ready."""
+        self.description: Description | None = None
+        """What one of them says of the code; where it was only assumed before, each does."""
+        self._prepared = prepared
         self._build = prepared.build
         self._prefix = prefix
         self._services = services
@@ -248,7 +252,8 @@ class Workers:
         link = self._links[child] = Link(token, path, secrets.token_bytes(16))
         supervisor = self._services.configuration.supervisor
         settings = worker_settings(self._build, self._prefix, supervisor.adopt_grace)
-        return dict(to_wire(replace(settings, link_path=link.path, link_secret=link.secret)))
+        told = replace(settings, link_path=link.path, link_secret=link.secret, describe=self._prepared.is_assumed)
+        return dict(to_wire(told))
 
     def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
         told = from_wire(WorkerSettings, dict(settings))
@@ -275,6 +280,8 @@ class Workers:
         match envelope.message:
             case Progress(phase):
                 logger.debug("%s: %s", child, phase)
+            case Description() as description:
+                self.description = description
             case Schema() as schema:
                 self._document.received(child, schema, self._prefix)
             case other:

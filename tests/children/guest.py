@@ -2,7 +2,8 @@
 
 hello: join the supervisor; ready: say so, ready:documented: and that it makes a schema when asked;
 beat:AGE: send one beat, with so old a loop; beats:AGE: go on sending them;
-fail:MESSAGE: say that it cannot start; requests:N: a beat after so many requests; description: what a validator sends;
+fail:MESSAGE: say that it cannot be imported; unwell:MESSAGE: that it cannot start up;
+requests:N: a beat after so many requests; description: what a validator sends;
 finished:OUTCOME: the end of a run; obedient: wait for Stop, say that the run has succeeded, and exit 0;
 hog:MB: take memory; deaf: ignore Stop and SIGTERM; again: connect a second time, keeping the first connection;
 once:FILE: only the first one ever goes on, others serve; print:TEXT: to stderr; exit:CODE; kill: SIGKILL to itself;
@@ -106,6 +107,8 @@ for step in sys.argv[1:]:
         say(Beat(0.0, in_flight=2, requests=int(argument), peak_memory_kb=2048))
     elif name == "fail":
         say(Failed("import", "ImportError", argument, permanent=False))
+    elif name == "unwell":
+        say(Failed("lifespan", "RuntimeError", argument))
     elif name == "description":
         say(Description(title="Hello", version="1.0"))
     elif name == "finished":

@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from plugin_runtime.protocol import Description
@@ -65,6 +66,11 @@ class ScriptedPreparation:
         self.gates = {}
         """An event per plugin that has to be set before it is prepared."""
         self.calls = []
+        self.assumes = False
+        """Nothing is validated that may be assumed."""
+        self.validated = []
+        self.found = {}
+        """What a validator finds, by plugin, where that is something else than the plan."""
         self.served_generations = {}
         self.kept = {}
         """By plugin and hash, what can be restored."""
@@ -84,9 +90,22 @@ class ScriptedPreparation:
             raise planned
         return planned.build.manifest
 
-    async def prepare(self, manifest, folder, on_progress, before=None):
+    async def prepare(self, manifest, folder, on_progress, before=None, *, may_assume=False):
         on_progress("installing")
-        return self.plans[manifest.plugin]
+        planned = self.plans[manifest.plugin]
+        if may_assume and self.assumes:
+            return replace(planned, description=before.description, is_assumed=True)
+        return planned
+
+    async def validate(self, build, before=None):
+        self.validated.append(build.name)
+        planned = self.found.get(build.name, self.plans[build.name])
+        if isinstance(planned, Exception):
+            raise planned
+        return planned
+
+    async def describe(self, build, description, before=None):
+        return Prepared(build, description)
 
     async def served(self, plugin):
         return self.served_generations.get(plugin, Served())

@@ -580,3 +580,61 @@ def test_a_record_of_what_can_be_no_plugin_is_refused(run, name, facts, error):
         assert list(at.plugins) == []
 
     run(scenario)
+
+
+DESCRIBES = ("hello", "description", "ready", "serve")
+
+
+def test_the_workers_themselves_say_what_the_new_code_is(run):
+    """No process validates it before: they run beside the old ones until they are ready, whatever they are."""
+
+    async def scenario(at):
+        hello = await serving(at, instances=2)
+        at.preparation.assumes = True
+        at.add("hello", generation="two", instances=2, steps=DESCRIBES)
+        view = await reload(at)
+        assert (view.generation, view.state, view.title) == ("two", "running", "Hello")
+        assert at.preparation.validated == []
+        assert not hello.prepared.is_assumed
+        assert at.repository.registered[-1].version == "1.0"
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_code_that_claims_another_prefix_than_was_assumed_is_started_again(run):
+    """Its workers were told the old one; nobody sees them."""
+
+    async def scenario(at):
+        hello = await serving(at, description=Description(api_prefix="/app/old"))
+        told = len(at.gateway.of(RoutingSnapshot))
+        at.preparation.assumes = True
+        at.add("hello", Description(api_prefix="/app/new"), generation="two", steps=DESCRIBES)
+        view = await reload(at)
+        assert (view.prefix, view.state, at.preparation.validated) == ("/app/new", "running", ["hello"])
+        assert {len(route.upstreams) for route in routed(at, told)} == {1}
+        assert len(at.exits) == 2
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("step", "validated", "message"),
+    [("fail", ["hello"], "no module named flask"), ("unwell", [], "it is unwell")],
+)
+def test_a_validator_says_all_that_is_wrong_with_code_that_workers_cannot_import(run, step, validated, message):
+    """A worker stops at the first thing. What is not the code's fault is told as it is."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        before = pids(hello)
+        at.preparation.assumes = True
+        at.add("hello", generation="two", steps=("hello", f"{step}:it is unwell", "exit:1"))
+        at.preparation.found["hello"] = broken()
+        with pytest.raises(ReplacementError, match=message):
+            await reload(at)
+        assert (pids(hello), at.preparation.validated) == (before, validated)
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)

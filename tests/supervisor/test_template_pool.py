@@ -78,7 +78,7 @@ class PoolScene:
         self.births.learn(self.spec(name), modules)
 
     async def retirements(self):
-        await asyncio.gather(*self.pool._retirements)
+        await self.pool._retirements.wait_done()
 
 
 @pytest.fixture
