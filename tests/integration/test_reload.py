@@ -138,6 +138,8 @@ def test_a_broken_save_is_shown_and_the_old_code_goes_on(system):
     assert version(system) == 2
 
 
+KILLED = ["supervisor", "gateway", "template", "old worker", "new worker"]
+
 WAITING = """
 import time
 from pathlib import Path
@@ -166,22 +168,29 @@ def processes(system: Project, kind: str, name: str) -> dict[int, str]:
     return {one["pid"]: one["generation"] for one in found if one["name"] == name and one["pid"]}
 
 
-def save_and_wait_there(system: Project, number: int, go: Path) -> None:
-    """Save code whose import takes until ``go`` exists; return when its validator or worker is in it."""
-    save(system, WAITING.format(go=str(go)) + code(number))
-    system.wait_until(lambda: processes(system, "validator", "shop"), "the new code is being validated")
+def kill_while_two_generations_run(system: Project, kind: str, text: str, go: Path) -> None:
+    """Save code that does not become ready before ``go`` exists, kill one of that kind, then let it go on."""
+    old = processes(system, "worker", "shop")
+    save(system, text)
+    system.wait_until(lambda: len(processes(system, "worker", "shop")) == 4, "the new workers start")
+    if kind == "new worker":
+        os.kill(min(processes(system, "worker", "shop").keys() - old.keys()), signal.SIGKILL)
+    elif kind == "old worker":
+        os.kill(min(old), signal.SIGKILL)
+    else:
+        kill_one(system, kind)
+    assert version(system) == 1
+    go.touch()
+    wait_for_version(system, 2)
 
 
-@pytest.mark.parametrize("kind", ["supervisor", "gateway", "template", "worker", "validator"])
-def test_whatever_is_killed_while_new_code_is_validated(system, kind, tmp_path):
+@pytest.mark.parametrize("kind", KILLED)
+def test_whatever_is_killed_while_new_code_is_imported(system, kind, tmp_path):
     """Nothing of the new generation serves yet: the old one goes on, and the new one takes over when it can."""
     system.expect_log(r"ERROR .* Plugin shop goes on as it was")
     go = tmp_path / "go"
     with load(system) as failures:
-        save_and_wait_there(system, 2, go)
-        kill_one(system, kind)
-        go.touch()
-        wait_for_version(system, 2)
+        kill_while_two_generations_run(system, kind, WAITING.format(go=str(go)) + code(2), go)
     assert_kept(failures, kind)
     assert_one_generation(system)
 
@@ -191,7 +200,7 @@ def kill_one(system: Project, kind: str) -> None:
         kill_supervisor(system)
         come_back(system)
     else:
-        name = "gateway" if kind == "gateway" else "shop"
+        name = {"gateway": "gateway", "template": "_plugins"}.get(kind, "shop")
         os.kill(next(iter(processes(system, kind, name))), signal.SIGKILL)
         if kind == "gateway":  # its connections are gone with it
             system.forget_clients()
@@ -223,22 +232,14 @@ async def lifespan(app):
 """
 
 
-@pytest.mark.parametrize("kind", ["supervisor", "gateway", "template", "old worker", "new worker"])
-def test_whatever_is_killed_while_new_workers_start(system, kind, tmp_path):
+@pytest.mark.parametrize("kind", KILLED)
+def test_whatever_is_killed_while_new_workers_start_up(system, kind, tmp_path):
     """They run beside the old ones, and nobody sends them anything; of a mixture nothing is ever left."""
     system.expect_log(r"ERROR .* Plugin shop goes on as it was")
     go = tmp_path / "go"
+    text = SLOW.format(go=str(go)) + code(2).replace("FastAPI()", "FastAPI(lifespan=lifespan)")
     with load(system) as failures:
-        old = processes(system, "worker", "shop")
-        save(system, SLOW.format(go=str(go)) + code(2).replace("FastAPI()", "FastAPI(lifespan=lifespan)"))
-        system.wait_until(lambda: len(processes(system, "worker", "shop")) == 4, "the new workers start")
-        if kind == "new worker":
-            os.kill(min(processes(system, "worker", "shop").keys() - old.keys()), signal.SIGKILL)
-        else:
-            kill_one(system, kind.removeprefix("old "))
-        assert version(system) == 1
-        go.touch()
-        wait_for_version(system, 2)
+        kill_while_two_generations_run(system, kind, text, go)
     assert_kept(failures, kind)
     assert_one_generation(system)
 
