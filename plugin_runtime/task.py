@@ -48,7 +48,11 @@ def _carry_out(settings: TaskSettings, channel: ControlChannel) -> int:
 
 def _describe(settings: TaskSettings, report: FailureReport, channel: ControlChannel) -> ExitCode:
     try:
-        description = task_module.load(settings, report).description
+        if settings.entry:  # of a plugin's job, which has nothing to say but whether it can be run
+            task_module.find_function(settings, report)
+            description = TaskDescription()
+        else:
+            description = task_module.load(settings, report).description
     except StartFailedError as failure:
         description = TaskDescription(errors=failure.errors)
     channel.send(description)

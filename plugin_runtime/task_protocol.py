@@ -16,7 +16,9 @@ from plugin_runtime.protocol import Failed
 class TaskPurpose(str, Enum):
     """What a process of the task program is started for."""
 
-    DESCRIBE = "describe"  # import the module, tell its metadata and jobs, end
+    DESCRIBE = (
+        "describe"  # import the module, tell its metadata and jobs, end; of a plugin's job: what is wrong with it
+    )
     SERVICE = "service"  # run service_main
     RUN = "run"  # one run of one job
 
@@ -108,8 +110,8 @@ class TaskSettings:
     plugin_folder: str = ""
     plugin_source: str = ""  # the generation's copy of its code
     plugin_contract: str = ""  # "app": its folder and src/ are import roots; "seed": they are not
-    job: str = ""  # purpose run: name of the con entry
-    entry: str = ""  # purpose run of a plugin's job: "module:function"
+    job: str = ""  # purpose run: name of the con entry, or of a plugin's job
+    entry: str = ""  # purposes run and describe of a plugin's job: "module:function"
     run: str = ""  # purpose run: its id
     adopt_grace: float = 10.0
 

@@ -34,6 +34,14 @@ def write_address(folder: StateFolder, url: str) -> None:
     draft.replace(folder.gateway_file)
 
 
+def read_address(folder: StateFolder) -> str:
+    """Where the gateways answer now; "" where they do not."""
+    try:
+        return str(json.loads(folder.gateway_file.read_text())["url"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+
+
 def withdraw(folder: StateFolder) -> None:
     """Nobody answers any more."""
     folder.gateway_file.unlink(missing_ok=True)

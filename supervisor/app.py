@@ -139,13 +139,16 @@ class Workshop:
 
 
 def make_workshop(live: LiveConfiguration, folder: StateFolder, programs: Programs, validator: Validator) -> Workshop:
+    """``folder``: where environments are; copies of code and data go where the configuration says."""
     configuration = live.current
     index = PackageIndex(programs, os.environ, configuration.supervisor.index_url)
     builder = Builder(folder.environments / ".cache", programs, index, os.environ)
     interpreters = Interpreters(programs, os.environ, folder.interpreters)
     installer = Installer(folder.environments, builder, interpreters, configuration.base_environment)
     runtime = Runtime(folder.runtime, builder)
-    preparation = Preparation(live, installer, runtime, Generations(folder.generations), validator)
+    preparation = Preparation(
+        live, installer, runtime, Generations(StateFolder(configuration.state_dir).generations), validator
+    )
     return Workshop(installer, runtime, validator, preparation)
 
 

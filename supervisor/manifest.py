@@ -6,14 +6,14 @@ pyproject.toml has a manifest of defaults.
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import ValidationError
 
 from supervisor.config.plugin_keys import PluginKeys
-from supervisor.config.problems import Problem, dotted, first_problem, shown_value
+from supervisor.config.problems import Problem, all_problems, dotted, shown_value
 from supervisor.errors import PluginInvalidError
 
 _FILE = "pyproject.toml"
@@ -45,9 +45,29 @@ def parse_manifest(plugin: str, pyproject_text: str | None, overrides: Mapping[s
     """
     document = _Table(plugin, "", _parse(plugin, pyproject_text or ""))
     table = document.table("tool").table("xcore").values
-    _validated(plugin, table, {})
-    keys = _validated(plugin, table, overrides)
+    for error in _key_errors(plugin, table, overrides):
+        raise error
+    keys = PluginKeys.model_validate(_merged(table, overrides))
     return PluginManifest(plugin=plugin, **_identity(document), **dict(keys))
+
+
+def manifest_errors(plugin: str, pyproject_text: str | None, overrides: Mapping[str, Any]) -> list[PluginInvalidError]:
+    """All that is wrong, of which ``parse_manifest`` raises the first: every key, and one thing of the rest."""
+    try:
+        document = _Table(plugin, "", _parse(plugin, pyproject_text or ""))
+        errors = list(_key_errors(plugin, document.table("tool").table("xcore").values, overrides))
+    except PluginInvalidError as error:
+        return [error]
+    try:
+        _identity(document)
+    except PluginInvalidError as error:
+        errors.append(error)
+    return errors
+
+
+def concerns_keys(error: PluginInvalidError) -> bool:
+    """Whether it is about a key of ours; else it is what installers read, too, and find the same fault with."""
+    return error.place.startswith((f"{_FILE} [tool.xcore]", "config.json "))
 
 
 def _parse(plugin: str, text: str) -> dict[str, Any]:
@@ -59,15 +79,25 @@ def _parse(plugin: str, text: str) -> dict[str, Any]:
         raise PluginInvalidError(plugin, _FILE, "not valid TOML: nested too deeply") from error
 
 
-def _validated(plugin: str, table: Mapping[str, Any], overrides: Mapping[str, Any]) -> PluginKeys:
+def _key_errors(plugin: str, table: Mapping[str, Any], overrides: Mapping[str, Any]) -> Iterator[PluginInvalidError]:
+    """Of the author's table; where nothing is wrong with that, of what the operator's overrides make of it."""
+    alone = list(_errors(plugin, table, {}))
+    yield from alone or _errors(plugin, _merged(table, overrides), overrides)
+
+
+def _errors(plugin: str, keys: Mapping[str, Any], overrides: Mapping[str, Any]) -> Iterator[PluginInvalidError]:
+    try:
+        PluginKeys.model_validate(keys)
+    except ValidationError as error:
+        for problem in all_problems(PluginKeys, error):
+            yield PluginInvalidError(plugin, _place(plugin, problem, overrides), problem.text, hint=problem.hint)
+
+
+def _merged(table: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**table, **overrides}
     if "env" in overrides:
         merged["env"] = {**table.get("env", {}), **overrides["env"]}
-    try:
-        return PluginKeys.model_validate(merged)
-    except ValidationError as error:
-        problem = first_problem(PluginKeys, error)
-        raise PluginInvalidError(plugin, _place(plugin, problem, overrides), problem.text, hint=problem.hint) from error
+    return merged
 
 
 def _place(plugin: str, problem: Problem, overrides: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ from supervisor.environments.installer import Installer
 from supervisor.environments.runtime import Runtime
 from supervisor.errors import EnvironmentBuildError, PluginInvalidError, XcoreError
 from supervisor.generations import Generation, Generations, Ingredients, Served
-from supervisor.manifest import PluginManifest, parse_manifest
+from supervisor.manifest import PluginManifest, manifest_errors, parse_manifest
 from supervisor.snapshot import Snapshot
 from supervisor.spawn import clean_environment
 from supervisor.state_folder import StateFolder
@@ -169,11 +169,19 @@ class Preparation:
         manifest = await self.read_manifest(name, folder)
         return await in_phase(Phase.ENVIRONMENT, self._build(manifest, folder, on_progress))
 
+    def manifest_errors(self, name: str, folder: Path) -> list[PluginInvalidError]:
+        """All that is wrong with the manifest; ``read_manifest`` tells the first only. Reads a file and blocks."""
+        try:
+            return manifest_errors(name, _text_of(name, folder / "pyproject.toml"), self._overrides(name))
+        except PluginInvalidError as error:
+            return [error]
+
     def _read_manifest(self, name: str, folder: Path) -> PluginManifest:
-        text = _text_of(name, folder / "pyproject.toml")
+        return parse_manifest(name, _text_of(name, folder / "pyproject.toml"), self._overrides(name))
+
+    def _overrides(self, name: str) -> dict[str, Any]:
         overrides = self._live.current.plugin_overrides(name)
-        of_generation = {key: value for key, value in overrides.items() if key not in OUTSIDE_GENERATION}
-        return parse_manifest(name, text, of_generation)
+        return {key: value for key, value in overrides.items() if key not in OUTSIDE_GENERATION}
 
     async def _build(self, manifest: PluginManifest, folder: Path, on_progress: OnProgress) -> Build:
         name = manifest.plugin
@@ -251,12 +259,17 @@ async def in_phase(phase: Phase, step: Coroutine[Any, Any, T]) -> T:
     try:
         return await step
     except XcoreError as error:
-        tail = error.log_tail if isinstance(error, EnvironmentBuildError) else []
-        kind = type(error).__name__.removesuffix("Error")
-        raise PreparationError(PluginError(phase.value, kind, error.message, hint=error.hint, log_tail=tail)) from error
+        raise PreparationError(as_plugin_error(phase, error)) from error
     except OSError as error:
         message = f"{error.filename or 'its files'}: {error.strerror or error}"
         raise PreparationError(PluginError(phase.value, type(error).__name__, message)) from error
+
+
+def as_plugin_error(phase: Phase, error: XcoreError) -> PluginError:
+    """One of our errors as it is shown at a plugin."""
+    tail = error.log_tail if isinstance(error, EnvironmentBuildError) else []
+    kind = type(error).__name__.removesuffix("Error")
+    return PluginError(phase.value, kind, error.message, hint=error.hint, log_tail=tail)
 
 
 def _text_of(plugin: str, path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Signals that operators and service managers send to the supervisor."""
+"""Signals that operators and service managers send to the supervisor, and to commands that take long."""
 
 import asyncio
 import logging
@@ -45,6 +45,21 @@ def signals_followed(*, stop: Told, reload: Told) -> Iterator[None]:
         if signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
             for number in told:
                 loop.remove_signal_handler(number)
+
+
+@contextmanager
+def cancelled_by_signals() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP cancel this task, as asyncio has ^C do, unless whoever started us wants them ignored."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine always runs in one
+    ended = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ended:
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        for number in ended:
+            loop.remove_signal_handler(number)
 
 
 def _pass_over(name: str) -> None:

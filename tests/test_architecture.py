@@ -36,6 +36,9 @@ SUPERVISOR_ADAPTERS = [
 DOCTOR = "supervisor.doctor.checklist"
 DOCTORS_ADAPTERS = {"Interpreters", "PackageIndex", "Programs", "Reaper"}
 """It asks the same questions in the process of a command, where no supervisor has made anything."""
+REHEARSAL = "supervisor.rehearsal"
+REHEARSALS_ADAPTERS = {"LogFiles", "Programs"}
+"""Likewise; what else it needs it has from the app."""
 THROWAWAY = "supervisor.doctor.throwaway"
 GATEWAY_ADAPTERS = ["ControlChannel", "Dispatcher", "Door", "Handover", "Parking", "Upstreams", "create_server"]
 
@@ -121,8 +124,10 @@ def test_only_app_constructs_adapters(app, adapters):
         adapter: [module.name for module in package if adapter in module.called and module.name not in programs]
         for adapter in adapters
     }
-    doctors = [DOCTOR] if app == "supervisor.app" else []
-    assert makers == {adapter: [app, *(doctors if adapter in DOCTORS_ADAPTERS else [])] for adapter in adapters}
+    commands = {DOCTOR: DOCTORS_ADAPTERS, REHEARSAL: REHEARSALS_ADAPTERS} if app == "supervisor.app" else {}
+    assert makers == {
+        adapter: [app, *(module for module, made in commands.items() if adapter in made)] for adapter in adapters
+    }
 
 
 # --- who imports whom -----------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """``xcore init, up, down, upgrade, status``: the life of a project and of its supervisor."""
 
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from supervisor.cli.first_project import CONFIG, IGNORED, PLUGIN, TASK
+from supervisor.cli.first_project import project_files
 from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, Target, UrlOption, state_folder
-from supervisor.cli.output import duration, print_json, print_lines
+from supervisor.cli.output import duration, print_json, print_lines, this_program
 from supervisor.cli.plugins import print_plugins
 from supervisor.cli.supervised import troubles
 from supervisor.cli.tasks import print_tasks
@@ -35,17 +34,16 @@ def init(
 ) -> None:
     """Make a project: config.json, a first plugin and a first task where there is none. What exists stays as it is."""
     made = []
-    files = {"config.json": CONFIG, ".gitignore": IGNORED}
     try:
-        if not any((directory / "plugins").glob("*")):
-            files["plugins/hello/run.py"] = PLUGIN
-        if not any((directory / "backgroundtask").glob("*.py")):
-            files["backgroundtask/first.py"] = TASK
+        files = project_files(
+            plugin=not any((directory / "plugins").glob("*")),
+            task=not any((directory / "backgroundtask").glob("*.py")),
+        )
         for name, text in files.items():
             path = directory / name
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
+                path.write_text(text, encoding="utf-8")
                 made.append(str(path))
     except OSError as error:
         raise XcoreError(f"cannot make a project in {directory}: {error.strerror}: {error.filename}") from error
@@ -53,8 +51,7 @@ def init(
         print_json({"directory": str(directory), "made": made})
     else:
         sys.stdout.writelines(f"made {path}\n" for path in made)
-        program = "xcore" if shutil.which("xcore") else Path(sys.argv[0]).absolute()  # of an environment not activated
-        sys.stdout.write(f"Run it: {'' if directory == Path() else f'cd {directory} && '}{program} up\n")
+        sys.stdout.write(f"Run it: {'' if directory == Path() else f'cd {directory} && '}{this_program()} up\n")
 
 
 def up(config: ConfigOption = DEFAULT_CONFIG) -> None:

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from plugin_runtime.protocol import ExitCode
-from supervisor.cli import doctor, jobs, lifetime, plugins, tasks, tokens
+from supervisor.cli import authoring, doctor, jobs, lifetime, plugins, tasks, tokens
 from supervisor.cli.config_commands import config_app
 from supervisor.errors import NotRunningError, XcoreError
 
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 lifetime.add_to(app)
 doctor.add_to(app)
+authoring.add_to(plugins.app)
 app.add_typer(plugins.app, name="plugin")
 app.add_typer(tasks.app, name="task")
 app.add_typer(jobs.app, name="job")

@@ -1,9 +1,11 @@
 """How commands print: one JSON document with --json, else tables for people."""
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from supervisor.printable import one_line
@@ -41,6 +43,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
     for row in [list(columns), *cells]:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         sys.stdout.write(line.rstrip() + "\n")
+
+
+def this_program() -> str:
+    """What to type for it here: its path where it is of an environment that is not activated."""
+    return "xcore" if shutil.which("xcore") else str(Path(sys.argv[0]).absolute())
 
 
 def duration(seconds: float | None) -> str:

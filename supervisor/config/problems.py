@@ -6,7 +6,7 @@ Knows models and annotations in general and none of our keys, so that config.jso
 import json
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -41,7 +41,7 @@ _EXPECTED = {
 
 @dataclass(frozen=True)
 class Problem:
-    """The first thing wrong with a document. ``location`` is empty where the whole document is meant."""
+    """One thing wrong with a document. ``location`` is empty where the whole document is meant."""
 
     location: Location
     text: str
@@ -66,7 +66,16 @@ def dotted(location: Sequence[int | str]) -> str:
 
 def first_problem(model: type[BaseModel], error: ValidationError) -> Problem:
     """The first of the errors that validating a document against ``model`` gave."""
-    details = error.errors(include_url=False)[0]
+    return next(all_problems(model, error))
+
+
+def all_problems(model: type[BaseModel], error: ValidationError) -> Iterator[Problem]:
+    """Each of them."""
+    for details in error.errors(include_url=False):
+        yield _problem(model, details)
+
+
+def _problem(model: type[BaseModel], details: ErrorDetails) -> Problem:
     # Pydantic's mark for a wrong key of a mapping, which is named by its path already.
     location = details["loc"][:-1] if details["loc"][-1:] == ("[key]",) else details["loc"]
     match details["type"]:

@@ -5,10 +5,9 @@ docs/how-to/when-something-does-not-work.md has every check by its name; a test 
 
 import asyncio
 import os
-import signal
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from supervisor.errors import XcoreError
 from supervisor.interpreters import Interpreters, own
 from supervisor.programs import Programs
 from supervisor.reaper import Reaper
+from supervisor.signals import cancelled_by_signals
 from supervisor.state_folder import StateFolder
 
 _MORE_PROCESSES = (
@@ -90,28 +90,13 @@ def _scratch() -> "tempfile.TemporaryDirectory[str]":
 
 async def _examine(project: Project, environ: Mapping[str, str], scratch: Path) -> list[Examined]:
     with ExitStack() as stack:
-        stack.enter_context(_ended_in_order())
+        stack.enter_context(cancelled_by_signals())
         reaper = Reaper(asyncio.get_running_loop())
         stack.callback(reaper.close)
         place = StateFolder(scratch / "state")  # of this examination, for the output of its programs
         place.run.mkdir(parents=True)
         runner = Programs(reaper, place, lambda _record: None)
         return await examine_all(checks(Case(project, environ, scratch, runner)))
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP cancel this task, as asyncio has ^C do, unless whoever started us wants them ignored."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None  # noqa: S101 - a coroutine always runs in one
-    ended = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
-    for number in ended:
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        yield
-    finally:
-        for number in ended:
-            loop.remove_signal_handler(number)
 
 
 def checks(case: Case) -> list[Check]:

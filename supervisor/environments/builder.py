@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.environments import poetry_program
+from supervisor.environments.build_lock import alone
 from supervisor.environments.diagnosis import diagnose
 from supervisor.environments.environment import Environment, Interpreter
 from supervisor.environments.fingerprint import fingerprint
@@ -72,7 +73,7 @@ class Plan:
 
 
 class Builder:
-    """Builds one environment per owner at a time, several owners side by side."""
+    """Builds one environment per owner at a time, several owners side by side, also beside builders elsewhere."""
 
     def __init__(
         self,
@@ -100,16 +101,12 @@ class Builder:
         if (environment := existing(plan)) is not None:
             return environment
         async with self._owners[plan.owner], self._slots:
-            # Somebody else may have built it while this one waited.
-            if (environment := existing(plan)) is not None:
-                return environment
-            started = time.monotonic()
             try:
-                environment = await self._build(plan, on_progress)
+                async with alone(plan.owner, lambda: on_progress("waiting for another process that builds it")):
+                    # Somebody else may have built it while this one waited.
+                    return existing(plan) or await self._build(plan, on_progress)
             except OSError as error:
                 raise EnvironmentBuildError(plan.name, f"{error.filename or plan.folder}: {error.strerror}") from error
-            logger.info("Environment of %s built in %.1f s: %s", plan.name, time.monotonic() - started, plan.folder)
-            return environment
 
     async def prune(self, owner: Path, keep: set[str]) -> None:
         """Remove what ``owner`` has beside the fingerprints in ``keep``; waits for a build of the same owner."""
@@ -117,6 +114,7 @@ class Builder:
             await _remove([folder for folder in _listed(owner) if folder.name not in keep])
 
     async def _build(self, plan: Plan, on_progress: OnProgress) -> Environment:
+        started = time.monotonic()
         await _remove([plan.folder])
         plan.folder.mkdir(parents=True)
         source = await self._index.source(plan.name)
@@ -129,6 +127,7 @@ class Builder:
         complete = await steps.install(variables)
         shutil.rmtree(plan.folder / CACHE, ignore_errors=True)
         _mark(plan, optional_groups=complete)
+        logger.info("Environment of %s built in %.1f s: %s", plan.name, time.monotonic() - started, plan.folder)
         return Environment(plan.folder, plan.fingerprint, plan.interpreter, complete)
 
     def _variables(self, plan: Plan, source: PackageSource) -> Callable[[int], dict[str, str]]:

@@ -37,16 +37,24 @@ class Installer:
     async def ensure(self, plugin: str, folder: Path | None, on_progress: OnProgress = lambda _: None) -> Environment:
         """Return the environment of the plugin in ``folder``, built now where it is not there yet.
 
-        Without a folder (core tasks), without a pyproject.toml, and without dependencies in it: the base environment.
         ``on_progress`` gets what is being done and every line of the installer.
 
         Raises:
             EnvironmentBuildError: with the installer's last lines and, where known, what to do.
         """
+        return await self._builder.ensure(await self.plan(plugin, folder), on_progress)
+
+    async def plan(self, plugin: str, folder: Path | None) -> Plan:
+        """Say which environment the plugin in ``folder`` gets, without building it.
+
+        Without a folder (core tasks), without a pyproject.toml, and without dependencies in it: the base environment.
+
+        Raises:
+            EnvironmentBuildError: its dependencies cannot be had, or no installed Python fits.
+        """
         wanted = self._wanted(plugin, folder)
         interpreter = await self._interpreters.choose(plugin, *wanted.constraints)
-        plan = Plan(plugin, self._folder / wanted.owner, wanted.project, interpreter, plugin)
-        return await self._builder.ensure(plan, on_progress)
+        return Plan(plugin, self._folder / wanted.owner, wanted.project, interpreter, plugin)
 
     async def prune(self, plugin: str, keep: set[str]) -> None:
         """Remove the environments of ``plugin`` whose fingerprints are not in ``keep``; ``plugin`` may be BASE."""

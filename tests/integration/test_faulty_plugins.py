@@ -1,6 +1,7 @@
 """Plugins that cannot be served: what is said of them, and that nobody else suffers."""
 
 import itertools
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -64,6 +65,18 @@ def test_the_error_says_where_and_what(system, name):
     assert kind in error["type"]
     assert message in error["message"]
     assert location in error["location"]
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_a_check_says_what_is_said_of_what_was_deployed(system, name):
+    """So an author can mend it before anybody sees it."""
+    checked = system.xcore("plugin", "check", name, "--json")
+    verdict = json.loads(checked.stdout)
+    shown = system.plugin(name)["error"]
+    assert (checked.returncode, verdict["ok"]) == (1, False)
+    (problem,) = verdict["problems"]
+    assert {**problem, "log_tail": shown["log_tail"]} == shown
+    assert problem["log_tail"][-1:] == shown["log_tail"][-1:]
 
 
 def test_a_missing_dependency_comes_with_the_command_that_adds_it(system):

@@ -402,6 +402,33 @@ def test_a_plugins_job_runs_with_the_plugins_code(tmp_path, contract, entry):
     assert [finished.outcome for finished in scene.supervisor.of(RunFinished)] == [Outcome.SUCCEEDED.value]
 
 
+@pytest.mark.parametrize(
+    ("entry", "problems"),
+    [("jobs:cleanup", []), ("jobs:clean", ["jobs has no attribute 'clean'"]), ("jobs:order", ["it needs arguments"])],
+)
+def test_a_plugins_job_is_described_without_being_run(tmp_path, entry, problems):
+    """What is wrong with it can be known before it is due."""
+    files = {"jobs.py": "def cleanup():\n    print('run')\n\ndef order(item): ...\n"}
+    plugin = make_plugin(tmp_path, files, plugin="shop")
+    settings = TaskSettings(
+        owner="shop",
+        purpose=TaskPurpose.DESCRIBE.value,
+        working_directory=plugin.working_directory,
+        plugin="shop",
+        plugin_folder=plugin.folder,
+        plugin_source=plugin.source,
+        plugin_contract="seed",
+        job="cleanup",
+        entry=entry,
+    )
+    with started(tmp_path, settings) as scene:
+        description = scene.supervisor.wait_for(TaskDescription)
+        assert outcome(scene.process) == (ExitCode.INVALID if problems else ExitCode.OK, "", "")
+    assert len(description.errors) == len(problems)
+    for error, problem in zip(description.errors, problems, strict=True):
+        assert problem in error.message
+
+
 def test_what_a_run_sees_of_its_surroundings(tmp_path):
     """The project, no secret of ours, nothing of ours on the path or in sys.argv; the task directory comes last."""
     code = """

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from supervisor.config.plugin_keys import PluginOverrides
 from supervisor.errors import PluginInvalidError
-from supervisor.manifest import parse_manifest
+from supervisor.manifest import manifest_errors, parse_manifest
 from supervisor.spec import RestartWhen
 
 WHOLE = """
@@ -244,3 +244,35 @@ def test_a_list_where_none_is_wanted_names_the_key(key, value):
     """No value brings validation itself down, however strange what is in it."""
     with pytest.raises(PluginInvalidError, match=re.escape(f"plugin 'shop': config.json plugins.shop.{key}: must be")):
         parse_manifest("shop", None, {key: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "places"),
+    [
+        (None, {}, []),
+        (WHOLE, {}, []),
+        (
+            '[project]\nname = 1\n[tool.xcore]\nprefx = "/x"\ninstances = 0\n[[tool.xcore.jobs]]\nname = "a"\n',
+            {},
+            [
+                "pyproject.toml [tool.xcore] instances",
+                "pyproject.toml [tool.xcore] jobs[0].entry",
+                "pyproject.toml [tool.xcore] prefx",
+                "pyproject.toml [project] name",
+            ],
+        ),
+        (
+            "[tool.xcore]\ninstances = 2\n",
+            {"exclusive": True, "max_age": -1},
+            ["config.json plugins.shop.max_age"],
+        ),
+        ("[tool", {}, ["pyproject.toml"]),
+        ("tool = 1", {}, ["pyproject.toml [tool]"]),
+    ],
+)
+def test_all_that_is_wrong_can_be_had_at_once(text, overrides, places):
+    """An author mends it in one go; the first is what a supervisor says."""
+    errors = manifest_errors("shop", text, overrides)
+    assert [error.place for error in errors] == places
+    if errors:
+        assert str(refusal(text, overrides)) == str(errors[0])

@@ -261,8 +261,9 @@ def test_init_makes_a_project_and_changes_nothing_that_is_there(xcore, project):
     """A second time, it makes nothing."""
     outcome = xcore("init", "new", "--json")
     assert json.loads(outcome.out)["made"] == [
-        "new/config.json",
         "new/.gitignore",
+        "new/config.json",
+        "new/plugins/hello/pyproject.toml",
         "new/plugins/hello/run.py",
         "new/backgroundtask/first.py",
     ]

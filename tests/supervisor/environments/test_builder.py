@@ -338,3 +338,16 @@ def test_an_installer_that_floods_its_output_fails_with_a_bounded_tail(tmp_path,
     assert seen > 200_000
     assert len(caught.value.log_tail) <= 50
     assert sum(map(len, caught.value.log_tail)) < 250_000
+
+
+def test_two_builders_build_once(tmp_path, plan):
+    """A supervisor, and the check of a plugin in another process: the later one finds what the first has built."""
+    runner = ScriptedRunner(Programs())
+
+    async def main():
+        builders = [builder(tmp_path, runner) for _ in range(2)]
+        return await asyncio.gather(*(one.ensure(plan, lambda _: None) for one in builders))
+
+    first, second = asyncio.run(main())
+    assert first == second
+    assert runner.verbs.count("venv") == 1
