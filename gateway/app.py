@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.admin import Backend, create_admin
+from gateway.callers import Callers
 from gateway.catalogue import Catalogue
 from gateway.control import ControlAddress, ControlChannel, Load
 from gateway.deaths import Deaths
@@ -24,6 +25,7 @@ from gateway.errors import HandshakeRefusedError
 from gateway.handover import Handover
 from gateway.headers import Sifter
 from gateway.identity import Tokens
+from gateway.local_door import LocalDoor
 from gateway.parking import Parking
 from gateway.server import Server, create_server
 from gateway.settings import GatewayOptions, options_from
@@ -43,6 +45,8 @@ REFUSED_DRAIN = 5.0
 LINGER = 5.0
 """Seconds that idle connections stay open where other gateways accept: a client that uses its own more rarely has to
 expect at any time that a server closes them."""
+LAST_CALLS = 1.0
+"""Seconds for calls from plugin to plugin in flight when everything stops and the last request from outside is done."""
 DOWN = "down"
 DEGRADED = "degraded"
 
@@ -57,6 +61,7 @@ class Gateway:
             address, received=self._received, joined=self._joined, load=self._load, traffic=self._tallies.news
         )
         self._tokens = Tokens()
+        self._callers = Callers()
         self._catalogue = Catalogue()
         self._health = protocol.Health(DOWN)
         self._deaths = Deaths()
@@ -69,6 +74,8 @@ class Gateway:
         self._upstreams: Upstreams
         self._dispatcher: Dispatcher
         self._server: Server
+        self._local: Server
+        self._local_door: LocalDoor
 
     async def run(self) -> ExitCode:
         """Serve until told to stop, or until there is no supervisor any more; return the code to exit with.
@@ -111,10 +118,11 @@ class Gateway:
             tuple(options.cors_origins),
             settings.version,
         )
-        door = Door(
-            create_admin(backend), self._upstreams, self._dispatcher, Sifter(options.trusted_networks), self._tokens
-        )
+        sifter = Sifter(options.trusted_networks)
+        door = Door(create_admin(backend), self._upstreams, self._dispatcher, sifter, self._tokens)
         self._server = create_server(door, options, listening=self._listening.set)
+        self._local_door = LocalDoor(self._upstreams, self._dispatcher, sifter, self._callers)
+        self._local = create_server(self._local_door, replace(options, ssl_certfile="", ssl_keyfile=""))
 
     async def _fail(self, settings: protocol.GatewaySettings, error: OSError) -> ExitCode:
         """Tell the supervisor why there will be no gateway before the options change."""
@@ -134,12 +142,20 @@ class Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_SNAPSHOT_WAIT):
                 await self._upstreams.routed.wait()
-        with socket.socket(fileno=settings.listen_fd) as listener:
-            listener.set_inheritable(False)
+        with contextlib.ExitStack() as stack:
+            descriptors = [number for number in (settings.listen_fd, settings.local_fd) if number is not None]
+            listeners = [stack.enter_context(socket.socket(fileno=number)) for number in descriptors]
+            for listener in listeners:
+                listener.set_inheritable(False)
             if settings.door_path and not self._draining:
-                handover = Handover(settings.door_path, self._address.nonce, [listener])
+                handover = Handover(settings.door_path, self._address.nonce, listeners)
                 self._handover = asyncio.create_task(handover.serve(), name="handover")
-            await self._server.serve(sockets=[listener])
+            local = asyncio.create_task(self._local.serve(sockets=listeners[1:]), name="local side")
+            await self._server.serve(sockets=listeners[:1])
+            if not self._replaced:
+                await self._local_door.close(LAST_CALLS)
+                self._local.drain(LAST_CALLS)
+            await local
 
     # --- starting and ending --------------------------------------------------------------------------------
 
@@ -167,7 +183,10 @@ class Gateway:
         self._replaced = replaced
         if self._handover is not None:
             self._handover.cancel()
-        self._server.drain(drain, linger=min(LINGER, drain / 2) if replaced else 0.0)
+        linger = min(LINGER, drain / 2) if replaced else 0.0
+        self._server.drain(drain, linger=linger)
+        if replaced:  # else requests from outside may still lead to calls
+            self._local.drain(drain, linger=linger)
 
     async def _follow_supervisor(self, adopt_grace: float) -> None:
         drain = DEFAULT_DRAIN
@@ -193,6 +212,7 @@ class Gateway:
     def _received(self, message: Any) -> None:
         match message:
             case protocol.RoutingSnapshot():
+                self._callers.replace(message.callers)
                 self._upstreams.follow(message)
             case protocol.UpstreamDied():
                 self._upstreams.died(message)

@@ -159,13 +159,22 @@ class Exchange:
             self._cancel_stream(reason)
             self._finish()
 
+    def abort(self, error: GatewayError) -> None:
+        """End the exchange from our side, before or in the middle of the response, and tell the client."""
+        self._cancel_stream(error.message)
+        if self._started:
+            self._finish()
+            self._client.broken(error.message)
+        else:
+            self._refuse(error)
+
     # --- for the link (ResponseSink) ------------------------------------------------------------------------
 
     def response_started(self, status: int, fields: Sequence[headers.Field]) -> None:
         if self.done:
             return
         if status > MAX_STATUS:
-            self._abort(PluginFailedError(self._plugin, f"it answered with status {status}, which HTTP does not have"))
+            self.abort(PluginFailedError(self._plugin, f"it answered with status {status}, which HTTP does not have"))
             return
         self._started = True
         self._body = b""
@@ -209,7 +218,7 @@ class Exchange:
         self._uploaded += len(data)
         self._ended = self._ended or end
         if self._dispatcher.max_body and self._uploaded > self._dispatcher.max_body:
-            self._abort(BodyTooLargeError(self._dispatcher.max_body))
+            self.abort(BodyTooLargeError(self._dispatcher.max_body))
             return False
         if self._replayable and not self._started:
             try:
@@ -252,7 +261,7 @@ class Exchange:
 
     def _timed_out(self, seconds: float) -> None:
         if not self._started:
-            self._abort(PluginTimedOutError(self._plugin, seconds))
+            self.abort(PluginTimedOutError(self._plugin, seconds))
 
     def _delivery(self, *, accepted: bool) -> Delivery:
         return Delivery(self._head.idempotent, accepted, self._replayable, self._started, self._resent)
@@ -316,15 +325,6 @@ class Exchange:
         if error.refusal is not None:
             self._pool.tally.refused[error.refusal] += 1
         self._client.refused(error)
-
-    def _abort(self, error: GatewayError) -> None:
-        """End the exchange from our side, before or in the middle of the response."""
-        self._cancel_stream(error.message)
-        if self._started:
-            self._finish()
-            self._client.broken(error.message)
-        else:
-            self._refuse(error)
 
     def _cancel_stream(self, reason: str) -> None:
         if self._stream is not None:

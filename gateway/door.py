@@ -68,12 +68,8 @@ class Door:
         Raises:
             BadRequestError, NotFoundError, NotRoutedError
         """
+        check_target(scope)
         raw_path: bytes = scope["raw_path"]
-        if scope["method"] in _REFUSED_METHODS:
-            raise BadRequestError(f"method {scope['method']} is not served", status=405)
-        if len(raw_path) + len(scope["query_string"]) > _MAX_TARGET:
-            raise BadRequestError(f"the request's target is over {_MAX_TARGET} bytes", status=414)
-        check_path(raw_path)
         target = self._upstreams.find(raw_path)
         if target is None:
             if not self._upstreams.routed.is_set():
@@ -110,6 +106,20 @@ class Door:
             reason = error.message
         await receive()
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason[:120]})
+
+
+def check_target(scope: Scope) -> None:
+    """Refuse methods and targets that nobody serves.
+
+    Raises:
+        BadRequestError
+    """
+    raw_path: bytes = scope["raw_path"]
+    if scope["method"] in _REFUSED_METHODS:
+        raise BadRequestError(f"method {scope['method']} is not served", status=405)
+    if len(raw_path) + len(scope["query_string"]) > _MAX_TARGET:
+        raise BadRequestError(f"the request's target is over {_MAX_TARGET} bytes", status=414)
+    check_path(raw_path)
 
 
 def _limited(receive: Receive) -> Receive:

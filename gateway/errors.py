@@ -3,6 +3,10 @@
     GatewayError
     +-- BadRequestError         the client's request cannot be taken as it is
     +-- NotFoundError           nothing lies under that path
+    +-- UnknownNameError        a call is for a plugin that is not there
+    +-- UnknownCallerError      whoever calls on the local side is no worker of ours
+    +-- StoppingError           a call between plugins is broken off, since everything ends
+    +-- CallLoopError           plugins call each other in a circle
     +-- NotRoutedError          the first routing table has not come yet
     +-- BodyTooLargeError       over gateway.max_body_mb
     +-- UnauthorizedError       no token, or one that is not valid
@@ -23,6 +27,8 @@ Each knows the HTTP status that fits and renders as ExceptionResponse: {"type", 
 
 import json
 import math
+from collections.abc import Iterable
+from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any
 
@@ -66,6 +72,42 @@ class NotFoundError(GatewayError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"nothing is served under {path!r}", path=path)
+
+
+class UnknownNameError(GatewayError):
+    """``known``: the names that there are."""
+
+    status = HTTPStatus.NOT_FOUND
+
+    def __init__(self, plugin: str, known: Iterable[str]) -> None:
+        nearest = next(iter(get_close_matches(plugin, known, n=1)), None)
+        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        message = f"cannot call plugin {plugin!r}: no plugin of that name is served{hint}"
+        super().__init__(message, plugin=plugin, nearest=nearest)
+
+
+class UnknownCallerError(GatewayError):
+    """Says nothing of what it lacked."""
+
+    status = HTTPStatus.FORBIDDEN
+
+    def __init__(self) -> None:
+        super().__init__("cannot tell who calls: only workers of plugins may; use plugin_runtime.client in one of them")
+
+
+class CallLoopError(GatewayError):
+    status = HTTPStatus.LOOP_DETECTED
+
+    def __init__(self, caller: str, most: int) -> None:
+        message = f"plugin {caller!r} cannot call another one: more than {most} calls led here; do they go in a circle?"
+        super().__init__(message, caller=caller, limit=most)
+
+
+class StoppingError(GatewayError):
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self) -> None:
+        super().__init__("cannot finish the call: xcore is stopping")
 
 
 class NotRoutedError(GatewayError):

@@ -46,6 +46,11 @@ def segments(prefix: str) -> list[bytes]:
     return [quote(part, safe=_SAFE_IN_SEGMENT + "%").encode() for part in prefix.split("/") if part]
 
 
+def encoded(prefix: str) -> bytes:
+    """Return a prefix as clients send it, without a slash at its end: nothing for "/"."""
+    return b"".join(b"/" + part for part in segments(prefix))
+
+
 class RouteTable(Generic[T]):
     """Immutable. A look-up costs as many steps as the path shares segments with a prefix, however many there are."""
 

@@ -53,7 +53,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def create_server(app: Application, options: GatewayOptions, *, listening: Callable[[], None]) -> Server:
+def create_server(app: Application, options: GatewayOptions, *, listening: Callable[[], None] = lambda: None) -> Server:
     """Make the server of one door.
 
     Raises:

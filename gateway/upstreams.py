@@ -8,7 +8,7 @@ lost its old workers and cannot reach its new ones, and one worker that cannot b
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -236,6 +236,7 @@ class Upstreams:
         self._leaving: list[Member] = []
         self._snapshot: protocol.RoutingSnapshot | None = None
         self._table: RouteTable[Pool] = RouteTable({})
+        self._named: dict[str, Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.routed = asyncio.Event()
         """Set when the first snapshot is in use."""
@@ -243,6 +244,15 @@ class Upstreams:
     def find(self, raw_path: bytes) -> Pool | Core | None:
         """Return what the path belongs to; see RouteTable.find."""
         return self._table.find(raw_path)
+
+    def named(self, plugin: str) -> Pool | None:
+        """Return what lies under the plugin's prefix, whatever that is."""
+        return self._named.get(plugin)
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of all plugins that have a prefix."""
+        return self._named.keys()
 
     def follow(self, snapshot: protocol.RoutingSnapshot) -> None:
         """Begin to route by this snapshot; it is acknowledged when the switch is done."""
@@ -252,6 +262,7 @@ class Upstreams:
             self._withdraw(key)
         pending = [switch for key, route in routes.items() if (switch := self._begin_switch(key, route)) is not None]
         self._table = RouteTable({prefix: pool for (_, prefix), pool in self._pools.items()})
+        self._named = {plugin: pool for (plugin, _), pool in self._pools.items()}
         task = asyncio.create_task(self._finish(snapshot, pending), name=f"routing snapshot {snapshot.version}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

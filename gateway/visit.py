@@ -88,6 +88,11 @@ class Visit:
         if self._reader is None and not self.over:
             self._reader = asyncio.create_task(self._read(), name="request body")
 
+    def abort(self, error: GatewayError) -> None:
+        """End it from our side, unless its response is complete and on its way to the client."""
+        if not self._exchange.done:
+            self._exchange.abort(error)
+
     # --- what the exchange calls ----------------------------------------------------------------------------
 
     def response_started(self, status: int, fields: Sequence[Field]) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Callable, Optional, Protocol, Union
 from urllib.parse import unquote_to_bytes
 
 from plugin_runtime import framing
+from plugin_runtime.calls import CURRENT
 
 Message = MutableMapping[str, Any]
 App = Callable[
@@ -207,7 +208,8 @@ class Exchange:
     # --- the app's call ---
 
     async def run(self, app: App) -> None:
-        """Call the app and answer for it where it does not."""
+        """Call the app and answer for it where it does not. Runs in a task, whose context is this request's alone."""
+        CURRENT.set((self.scope["headers"], self.scope["state"]["xcore"]))
         try:
             await app(self.scope, self.receive, self.send)
         except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):

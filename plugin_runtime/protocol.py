@@ -274,6 +274,8 @@ class WorkerSettings:
     adopt_grace: float = 10.0
     validate_only: bool = False
     describe: bool = False  # say what a validator would, once the plugin is imported
+    local_path: str = ""  # of the gateways' local side
+    local_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,8 @@ class GatewaySettings:
     options: dict[str, Any]
     adopt_grace: float = 10.0
     version: str = ""
-    door_path: str = ""  # where it hands the listening socket to another supervisor; "": nowhere
+    door_path: str = ""  # where it hands the listening sockets to another supervisor; "": nowhere
+    local_fd: Optional[int] = None  # of the local side's listening socket
 
 
 # --- control channel: supervisor and gateway ----------------------------------------------------------------
@@ -318,11 +321,20 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Caller:
+    """A worker incarnation that may call plugins on the local side. ``key``: "<incarnation>:<secret>"."""
+
+    plugin: str
+    key: str
+
+
+@dataclass(frozen=True)
 class RoutingSnapshot:
     """The whole routing table; replaces the one before in one step. Versions only grow."""
 
     version: int
     routes: list[Route]
+    callers: list[Caller] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from plugin_runtime import contracts, event_loop, validator
+from plugin_runtime import calls, contracts, event_loop, validator
 from plugin_runtime.contracts.served import ServedApp
 from plugin_runtime.control import ControlChannel
 from plugin_runtime.failure import FailureReport, StartFailedError
@@ -85,6 +85,7 @@ class Worker:
     # --- start ---
 
     async def _start(self) -> None:
+        calls.reach_over(self._settings.local_path, self._settings.local_key)
         report = contracts.prepare(self._settings)
         self._channel.send(Progress(Phase.IMPORT.value))
         loaded = contracts.load(self._settings, report)

@@ -15,7 +15,7 @@ from supervisor.config.configuration import Configuration
 from supervisor.config.live import LiveConfiguration
 from supervisor.control import ControlServer
 from supervisor.course import Course
-from supervisor.door import url_of, wait_for_door
+from supervisor.door import url_of
 from supervisor.environments.builder import Builder
 from supervisor.environments.installer import Installer
 from supervisor.environments.package_index import PackageIndex
@@ -79,8 +79,6 @@ from supervisor.validation import Validator
 
 logger = logging.getLogger(__name__)
 
-ORPHANS_PATIENCE = 5.0
-"""Seconds for the gateways of a supervisor that died to leave the port."""
 STARTS = os.cpu_count() or 1
 """Processes that start at once, and validating ones at once: imports are all CPU."""
 THREADS = STARTS + 4
@@ -199,7 +197,7 @@ class Supervisor:
         self._around: Surroundings
         self._births: Births
         self._system: System
-        self._door: socket.socket
+        self._doors: tuple[socket.socket, socket.socket]
         self._url: str
 
     # --- start ---
@@ -226,7 +224,7 @@ class Supervisor:
         self._takeover.begin(self._around, self._tree, self._recorder.put)
         if self._takeover.predecessor_died:
             strays.look_soon()
-        await self._open_door(stack)
+        await self._open_doors(stack)
         resources = self._make_resources(stack)
         self._make_supervised(logs, resources)
         await self._start_supervised(stack)
@@ -251,12 +249,11 @@ class Supervisor:
         if self._recorder.is_in_use:
             await self._store.close()
 
-    async def _open_door(self, stack: AsyncExitStack) -> None:
-        self._door = await self._takeover.find_door(self._configuration) or await wait_for_door(
-            self._configuration, ORPHANS_PATIENCE if self._takeover.predecessor_died else 0.0
-        )
-        stack.callback(self._door.close)
-        self._url = url_of(self._door, tls=self._configuration.ssl_certfile is not None)
+    async def _open_doors(self, stack: AsyncExitStack) -> None:
+        self._doors = await self._takeover.open_doors(self._configuration)
+        for door in self._doors:
+            stack.callback(door.close)
+        self._url = url_of(self._doors[0], tls=self._configuration.ssl_certfile is not None)
 
     async def _open_command_socket(self, strays: Strays, stack: AsyncExitStack) -> None:
         commands = CommandServer(self._folder.command_socket, self._operations.perform, strays.is_ours)
@@ -291,6 +288,7 @@ class Supervisor:
     async def _start_supervised(self, stack: AsyncExitStack) -> None:
         """Arrange how everything ends: the door and the schedule first, then who starts processes, then these."""
         ends = await stack.enter_async_context(self._ends)
+        ends.callback(self._takeover.remove_local_socket)
         ends.push_async_callback(self._gateways.close)
         ends.push_async_callback(self._gateway_processes.close)
         ends.push_async_callback(self._tree.stop_all, Cause.SHUTDOWN, "supervisor")
@@ -338,7 +336,7 @@ class Supervisor:
 
     def _make_gateway_processes(self) -> GatewayProcesses:
         def make_spec(number: int) -> ChildSpec:
-            return gateway_spec(self._live.current, number, self._door, self._url)
+            return gateway_spec(self._live.current, number, *self._doors, self._url)
 
         processes = GatewayProcesses(self._gateways, make_spec, self._tree, self._around, self._news.changes)
         self._live.subscribe(processes.configured)
@@ -447,4 +445,5 @@ class Supervisor:
         self._gateway_processes.seal()
         self._tree.stop_nowait(Kind.GATEWAY, Cause.SHUTDOWN, "supervisor")
         # Theirs are closed as they drain; with the last one, connections that wait in the backlog are refused.
-        self._door.close()
+        for door in self._doors:
+            door.close()

@@ -1,6 +1,7 @@
 """The listening socket: bound here, inherited by gateways, so that replacing one of them refuses no connection.
 
-A supervisor that takes over from a dead one does not bind it anew but asks one of the gateways for it.
+A supervisor that takes over from a dead one does not bind it anew but asks one of the gateways for it, and for that of
+the local side (local_side.py), which it has as well.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import os
 import socket
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from errno import ECONNREFUSED
 from pathlib import Path
 
@@ -19,10 +21,24 @@ BACKLOG = 4096
 """Connections that wait while all gateways are busy or being replaced; the kernel caps it at net.core.somaxconn."""
 
 MOST_DESCRIPTORS = 16
-"""That one message of a gateway may bring; it has one."""
+"""That one message of a gateway may bring; it has two."""
 
 RETRY_INTERVAL = 0.05
 """Seconds between two tries to bind; the kernel tells nobody that a port has become free."""
+
+
+@dataclass(frozen=True)
+class Doors:
+    """Listening sockets that a gateway has handed over; whoever has them closes them."""
+
+    public: socket.socket
+    local: socket.socket | None
+    """None: the gateway is of a version that had none."""
+
+    def close(self) -> None:
+        self.public.close()
+        if self.local is not None:
+            self.local.close()
 
 
 def bind_door(configuration: Configuration) -> socket.socket:
@@ -61,13 +77,13 @@ async def wait_for_door(configuration: Configuration, patience: float) -> socket
         await asyncio.sleep(RETRY_INTERVAL)
 
 
-def ask_for_door(path: Path, nonce: str, timeout: float) -> socket.socket:
-    """Get the listening socket from the gateway that hands it over at ``path`` and was started with ``nonce``.
+def ask_for_doors(path: Path, nonce: str, timeout: float) -> Doors:
+    """Get the listening sockets from the gateway that hands them over at ``path`` and was started with ``nonce``.
 
-    Blocks for at most ``timeout`` seconds. The gateway goes on accepting; the socket returned is the caller's to close.
+    Blocks for at most ``timeout`` seconds. The gateway goes on accepting; the sockets are the caller's to close.
 
     Raises:
-        OSError: there is no gateway, it does not know us, it took too long, or what it sent is no listening socket.
+        OSError: there is no gateway, it does not know us, it took too long, or what it sent are no listening sockets.
     """
     deadline = time.monotonic() + timeout
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gateway:
@@ -76,7 +92,7 @@ def ask_for_door(path: Path, nonce: str, timeout: float) -> socket.socket:
         gateway.sendall(f"{nonce}\n".encode("ascii"))
         gateway.settimeout(max(0.001, deadline - time.monotonic()))
         _, descriptors, _, _ = socket.recv_fds(gateway, 64, MOST_DESCRIPTORS)
-    return _listening_socket(path, descriptors)
+    return _doors_of(path, descriptors)
 
 
 def is_as_configured(door: socket.socket, configuration: Configuration) -> bool:
@@ -110,11 +126,11 @@ def _family(host: str, port: int) -> socket.AddressFamily:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
 
 
-def _listening_socket(path: Path, descriptors: list[int]) -> socket.socket:
-    """The one socket that these descriptors are; the other ones are closed.
+def _doors_of(path: Path, descriptors: list[int]) -> Doors:
+    """What these descriptors are; where they are something else they are closed.
 
     Raises:
-        OSError: there is not exactly one, or it does not listen.
+        OSError: they are not one listening socket, or two of which the second is a Unix socket.
     """
     received = []
     for descriptor in descriptors:
@@ -124,8 +140,16 @@ def _listening_socket(path: Path, descriptors: list[int]) -> socket.socket:
         except OSError:  # no socket at all
             with suppress(OSError):
                 os.close(descriptor)
-    if len(received) == len(descriptors) == 1 and received[0].getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        return received[0]
+    if len(received) == len(descriptors) and all(_listens(door) for door in received):
+        match received:
+            case [public]:
+                return Doors(public, None)
+            case [public, local] if local.family == socket.AF_UNIX:
+                return Doors(public, local)
     for door in received:
         door.close()
     raise ConnectionRefusedError(ECONNREFUSED, f"the gateway at {path} did not hand over a listening socket")
+
+
+def _listens(door: socket.socket) -> bool:
+    return bool(door.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))

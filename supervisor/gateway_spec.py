@@ -20,10 +20,15 @@ _HASH_LENGTH = 16
 _ITS_OWN = {"host", "port"}
 """Keys that the door was bound by; the gateway knows its ``url``."""
 
+_DESCRIPTORS = ("listen_fd", "local_fd")
+"""Keys whose values are each supervisor's own."""
 
-def gateway_spec(configuration: Configuration, number: int, door: socket.socket, url: str) -> ChildSpec:
-    """Gateway ``number``, from 1; it inherits ``door``, which is reached at ``url``."""
-    settings = _settings(configuration, door, url)
+
+def gateway_spec(
+    configuration: Configuration, number: int, door: socket.socket, local: socket.socket, url: str
+) -> ChildSpec:
+    """Gateway ``number``, from 1; it inherits ``door``, reached at ``url``, and ``local``, that of the local side."""
+    settings = _settings(configuration, door, local, url)
     return ChildSpec(
         id=f"{Kind.GATEWAY.value}.{number}",
         name=Kind.GATEWAY.value,
@@ -32,14 +37,14 @@ def gateway_spec(configuration: Configuration, number: int, door: socket.socket,
         working_directory=configuration.folder,
         environment=clean_environment(os.environ),
         settings=settings,
-        pass_fds=(door.fileno(),),
+        pass_fds=(door.fileno(), local.fileno()),
         generation=_generation(settings),
         restart=restart_policy(configuration.supervisor.restart),
         liveness=liveness_policy(configuration.supervisor.heartbeat),
     )
 
 
-def _settings(configuration: Configuration, door: socket.socket, url: str) -> Mapping[str, Any]:
+def _settings(configuration: Configuration, door: socket.socket, local: socket.socket, url: str) -> Mapping[str, Any]:
     """The wire form of its GatewaySettings; where it hands the door over is each process's own."""
     options = configuration.gateway.model_dump(mode="json", exclude=_ITS_OWN)
     paths = {"ssl_certfile": configuration.ssl_certfile, "ssl_keyfile": configuration.ssl_keyfile}
@@ -51,6 +56,7 @@ def _settings(configuration: Configuration, door: socket.socket, url: str) -> Ma
             options=options,
             adopt_grace=configuration.supervisor.adopt_grace,
             version=__version__,
+            local_fd=local.fileno(),
         )
     )
     return settings
@@ -58,5 +64,5 @@ def _settings(configuration: Configuration, door: socket.socket, url: str) -> Ma
 
 def _generation(settings: Mapping[str, Any]) -> str:
     """Names what a gateway runs by: two of one generation answer alike, whatever their descriptors are called."""
-    known = {key: value for key, value in settings.items() if key != "listen_fd"}
+    known = {**settings, **dict.fromkeys(_DESCRIPTORS)}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:_HASH_LENGTH]

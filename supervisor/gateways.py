@@ -14,6 +14,7 @@ from typing import Any
 from plugin_runtime.gateway_protocol import Traffic, Wake
 from plugin_runtime.protocol import (
     Call,
+    Caller,
     Cause,
     Error,
     Health,
@@ -48,6 +49,8 @@ class Published:
     """The latest of each kind of news."""
 
     routes: dict[str, Route] = field(default_factory=dict)
+    callers: dict[str, Caller] = field(default_factory=dict)
+    """By incarnation."""
     version: int = 0
     health: Health = field(default_factory=lambda: Health("down"))
     tokens: TokenTable = field(default_factory=lambda: TokenTable([]))
@@ -55,7 +58,8 @@ class Published:
 
     def snapshot(self, number: int, count: int) -> RoutingSnapshot:
         """For gateway ``number`` of ``count``."""
-        return RoutingSnapshot(self.version, [_share(route, number, count) for route in self.routes.values()])
+        routes = [_share(route, number, count) for route in self.routes.values()]
+        return RoutingSnapshot(self.version, routes, list(self.callers.values()))
 
 
 def share_of(total: int, number: int, count: int) -> int:
@@ -119,6 +123,11 @@ class Gateways:
         if self._published.routes.pop(plugin, None) is not None:
             self._schedule_snapshot()
 
+    def admit_caller(self, caller: Caller) -> None:
+        """Let a worker call other plugins until its death is told; to be said before its process begins."""
+        self._published.callers[caller.key.partition(":")[0]] = caller
+        self._schedule_snapshot()
+
     def publish(self) -> None:
         """Send a snapshot even if there is nothing in it: gateways do not open before their first one."""
         self._schedule_snapshot()
@@ -151,7 +160,10 @@ class Gateways:
         self._broadcast(schema)
 
     def tell_death(self, news: UpstreamDied) -> None:
+        """It serves nobody any more, and calls nobody."""
         self._broadcast(news)
+        if self._published.callers.pop(news.incarnation, None) is not None:
+            self._schedule_snapshot()
 
     # --- ChildOwner ---
 

@@ -1,7 +1,6 @@
 """How a plugin is shown: to people and programs as views, to gateways as a route. Reads, never changes anything."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from plugin_runtime.protocol import Failed, Phase, PluginState, Route, State, Upstream
@@ -12,19 +11,11 @@ from supervisor.exits import explain
 from supervisor.preparation import Prepared
 from supervisor.sampler import Sample
 from supervisor.store.repository import PluginFacts, PluginRow
+from supervisor.worker_link import Link
 
 RETRY_AFTER = 1.0
 """Seconds after which a caller may try a plugin again that is coming; a failed one is probed after minutes."""
 RETRY_AFTER_FAILURE = 30.0
-
-
-@dataclass(frozen=True)
-class Link:
-    """Where one incarnation of a worker listens for gateways."""
-
-    incarnation: str
-    path: str
-    secret: bytes
 
 
 class Shown(Protocol):

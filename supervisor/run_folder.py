@@ -29,13 +29,13 @@ def clear_run_folder(folder: StateFolder, keep: Collection[str], *, keep_records
     """Remove stale sockets, FIFOs and records, and tell whether there was anything: then a supervisor died here.
 
     Only under the lock of the state folder: they would be another supervisor's. ``keep``: tokens of processes that
-    live; while there are any, the file that says where gateways answer stays as well. ``keep_records``: for whoever has
-    to know which processes there were.
+    live; while there are any, the file that says where gateways answer and the socket of their local side stay as
+    well. ``keep_records``: for whoever has to know which processes there were.
     """
     found = list(folder.run.iterdir())
     record = folder.process_record("any").suffix
     for path in found:
-        is_used = path.stem in keep or (keep and path == folder.gateway_file)
+        is_used = path.stem in keep or (keep and path in {folder.gateway_file, folder.local_socket})
         if not is_used and not (keep_records and path.suffix == record):
             with suppress(FileNotFoundError, IsADirectoryError):
                 path.unlink()

@@ -21,8 +21,8 @@ from supervisor.jobs.plugin_jobs import declare_jobs
 from supervisor.manifest import PluginManifest
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_template import PluginTemplate
-from supervisor.plugin_view import Link
 from supervisor.preparation import PreparationError, Prepared
+from supervisor.worker_link import Link
 from supervisor.worker_spec import api_prefix
 from supervisor.workers import Workers
 from supervisor.works import Works

@@ -31,6 +31,11 @@ class StateFolder:
         return self.run / "command.sock"
 
     @property
+    def local_socket(self) -> Path:
+        """Where workers reach the gateways' local side."""
+        return self.run / "local.sock"
+
+    @property
     def gateway_file(self) -> Path:
         """{"url": ...}; appears after the first discovery, goes at the end."""
         return self.run / "gateway.json"

@@ -22,9 +22,10 @@ from plugin_runtime.wire import Envelope
 from supervisor.child import Child
 from supervisor.child_events import StartRequested, StopRequested
 from supervisor.config.configuration import Configuration
-from supervisor.door import ask_for_door, is_as_configured
+from supervisor.door import Doors, ask_for_doors, is_as_configured, wait_for_door
 from supervisor.errors import SpawnError
 from supervisor.exits import exit_record, explain
+from supervisor.local_side import bind_local_side
 from supervisor.process_records import ProcessRecord, ProcessRecords
 from supervisor.run_folder import clear_run_folder, remove_files
 from supervisor.spec import ChildSpec, ExitStatus, RestartPolicy, RestartWhen, Timeouts
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 DOOR_TIMEOUT = 1.0
 """Seconds for a gateway to hand over the listening socket; one that is slower is ill."""
+ORPHANS_PATIENCE = 5.0
+"""Seconds for the gateways of a supervisor that died to leave the port."""
 SILENCE = 3.0
 """Seconds in which one that nobody wants should have said that it is ready to be asked; then it is told by signals."""
 FAREWELL = Timeouts(start=60.0, stop=30.0, term=5.0)
@@ -76,14 +79,29 @@ class Takeover:
         """Pids of those that are no orphans though nobody has them yet: after an upgrade they are our children."""
         return self.survivors.pids | {record.pid for record in self.guards if record.is_alive}
 
-    async def find_door(self, configuration: Configuration) -> socket.socket | None:
-        """Get the listening socket from a gateway that serves, if it is what is configured now.
+    async def open_doors(self, configuration: Configuration) -> tuple[socket.socket, socket.socket]:
+        """Return the listening sockets of the public and the local side: those of a gateway, else new ones.
+
+        Raises:
+            XcoreError: one is not to be had.
+        """
+        found = await self.find_doors(configuration)
+        patience = ORPHANS_PATIENCE if self.predecessor_died else 0.0
+        public = found.public if found else await wait_for_door(configuration, patience)
+        try:
+            return public, (found and found.local) or bind_local_side(self._folder.local_socket)
+        except BaseException:
+            public.close()
+            raise
+
+    async def find_doors(self, configuration: Configuration) -> Doors | None:
+        """Get the listening sockets from a gateway that serves, if the public one is what is configured now.
 
         Gateways that keep it to themselves are killed: nobody else could listen there.
         """
         for record in self.gateways:
             try:
-                return await asyncio.to_thread(_door_of, record, configuration)
+                return await asyncio.to_thread(_doors_of, record, configuration)
             except OSError as error:
                 logger.warning("%s (pid %d) does not hand over the listening socket: %s", record.id, record.pid, error)
         for record in self.gateways:
@@ -111,6 +129,11 @@ class Takeover:
                 asyncio.get_running_loop().call_later(SILENCE, self._end, self._adopt(record))
             else:
                 self._report(record)
+
+    def remove_local_socket(self) -> None:
+        """At the end; but not where gateways that nobody has taken over yet are reached there."""
+        if not self.survivors:
+            self._folder.local_socket.unlink(missing_ok=True)
 
     def _dismiss(self, record: ProcessRecord, gone: Callable[[], None]) -> None:
         """End one that stands in the way of another."""
@@ -193,12 +216,12 @@ def _nobody_waits() -> None:
     """For its end."""
 
 
-def _door_of(gateway: ProcessRecord, configuration: Configuration) -> socket.socket | None:
+def _doors_of(gateway: ProcessRecord, configuration: Configuration) -> Doors | None:
     """None where it listens somewhere else than is wanted now. Blocks."""
-    door = ask_for_door(Path(gateway.settings.get("door_path", "")), gateway.nonce, DOOR_TIMEOUT)
-    if is_as_configured(door, configuration):
-        return door
-    door.close()
+    doors = ask_for_doors(Path(gateway.settings.get("door_path", "")), gateway.nonce, DOOR_TIMEOUT)
+    if is_as_configured(doors.public, configuration):
+        return doors
+    doors.close()
     return None
 
 

@@ -8,7 +8,6 @@ next one begins.
 
 import asyncio
 import logging
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,10 +23,9 @@ from plugin_runtime.protocol import (
     Schema,
     State,
     UpstreamDied,
-    WorkerSettings,
 )
 from plugin_runtime.views import ExitView, PluginError
-from plugin_runtime.wire import Envelope, from_wire, to_wire
+from plugin_runtime.wire import Envelope
 from supervisor.changes import Changes
 from supervisor.child import Child
 from supervisor.child_events import StartRequested
@@ -36,10 +34,11 @@ from supervisor.config.policies import liveness_policy, restart_policy
 from supervisor.errors import ReplacementError
 from supervisor.plugin_schema import PluginDocument
 from supervisor.plugin_services import PluginServices
-from supervisor.plugin_view import Link, error_of_exit, error_of_failure
+from supervisor.plugin_view import error_of_exit, error_of_failure
 from supervisor.preparation import Prepared
 from supervisor.recycling import Recycling
 from supervisor.replacement import Replacement, is_settled
+from supervisor.worker_link import Link, former_link, linked_settings, new_link
 from supervisor.worker_spec import worker_settings, worker_spec
 from supervisor.works import Works
 
@@ -248,16 +247,15 @@ class Workers:
     # --- ChildOwner ---
 
     def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
-        path = str(self._services.around.folder.link_socket(token))
-        link = self._links[child] = Link(token, path, secrets.token_bytes(16))
-        supervisor = self._services.configuration.supervisor
+        folder, supervisor = self._services.around.folder, self._services.configuration.supervisor
+        link = self._links[child] = new_link(folder, self._build.name, token)
+        self._services.gateways.admit_caller(link.caller)
         settings = worker_settings(self._build, self._prefix, supervisor.adopt_grace)
-        told = replace(settings, link_path=link.path, link_secret=link.secret, describe=self._prepared.is_assumed)
-        return dict(to_wire(told))
+        return linked_settings(replace(settings, describe=self._prepared.is_assumed), link, folder)
 
     def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
-        told = from_wire(WorkerSettings, dict(settings))
-        self._links[child] = Link(token, told.link_path, told.link_secret)
+        link = self._links[child] = former_link(token, settings)
+        self._services.gateways.admit_caller(link.caller)
 
     def changed(self, child: Child) -> None:
         self._note_failure(child)

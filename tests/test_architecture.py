@@ -21,7 +21,7 @@ STARTERS = re.compile(
 CONTRACT = {
     "plugin_runtime.__version__", "plugin_runtime.protocol", "plugin_runtime.task_protocol",
     "plugin_runtime.template_protocol", "plugin_runtime.gateway_protocol", "plugin_runtime.views",
-    "plugin_runtime.task_views", "plugin_runtime.wire",
+    "plugin_runtime.task_views", "plugin_runtime.wire", "plugin_runtime.call_protocol",
 }  # fmt: skip
 LINK = {"plugin_runtime.framing", "plugin_runtime.frame_connection"}
 CHILD = {"plugin_runtime.process_facts"}
@@ -40,7 +40,9 @@ REHEARSAL = "supervisor.rehearsal"
 REHEARSALS_ADAPTERS = {"LogFiles", "Programs"}
 """Likewise; what else it needs it has from the app."""
 THROWAWAY = "supervisor.doctor.throwaway"
-GATEWAY_ADAPTERS = ["ControlChannel", "Dispatcher", "Door", "Handover", "Parking", "Upstreams", "create_server"]
+GATEWAY_ADAPTERS = [
+    "ControlChannel", "Dispatcher", "Door", "Handover", "LocalDoor", "Parking", "Upstreams", "create_server",
+]  # fmt: skip
 
 IMPURE = {
     "asyncio", "datetime", "logging", "os", "random", "secrets", "select", "shutil", "socket", "subprocess", "sys",

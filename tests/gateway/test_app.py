@@ -15,6 +15,7 @@ from plugin_runtime.protocol import (
     ENV_CONTROL,
     ENV_NONCE,
     Beat,
+    Caller,
     ExitCode,
     Failed,
     GatewaySettings,
@@ -51,8 +52,18 @@ class Hall:
         self.listener.set_inheritable(True)
         self.port = self.listener.getsockname()[1]
         self.door = folder / "gateway.door"
+        self.local = socket.socket(socket.AF_UNIX)
+        self.local.bind(str(folder / "local.sock"))
+        self.local.listen()
+        self.local.set_inheritable(True)
         settings = GatewaySettings(
-            self.listener.fileno(), f"http://127.0.0.1:{self.port}", options, grace, "1.0", str(self.door)
+            self.listener.fileno(),
+            f"http://127.0.0.1:{self.port}",
+            options,
+            grace,
+            "1.0",
+            str(self.door),
+            self.local.fileno(),
         )
         self.supervisor = ControlInLoop(folder / "control.sock", settings)
         self.workers = []
@@ -71,7 +82,7 @@ class Hall:
             "-m",
             "gateway",
             env=environment,
-            pass_fds=[self.listener.fileno()],
+            pass_fds=[self.listener.fileno(), self.local.fileno()],
             stderr=asyncio.subprocess.PIPE,
         )
 
@@ -93,6 +104,12 @@ class Hall:
         self.clients.append(client)
         return client
 
+    async def caller(self):
+        """A connection to the local side."""
+        client = Client(*await asyncio.open_unix_connection(self.local.getsockname()))
+        self.clients.append(client)
+        return client
+
     async def ended(self, seconds=10.0):
         async with asyncio.timeout(seconds):
             return await self.process.wait()
@@ -106,6 +123,7 @@ class Hall:
         for worker in self.workers:
             await worker.close()
         self.listener.close()
+        self.local.close()
 
 
 def run(tmp_path, scenario, *, options=None, grace=5.0, app=None, push=True):
@@ -117,7 +135,7 @@ def run(tmp_path, scenario, *, options=None, grace=5.0, app=None, push=True):
                 hall.supervisor.push = [
                     TokenTable([token_record("secret", "superadmin")]),
                     Health("ok", {"hello": PluginHealth("running", 1, 1, 0)}),
-                    RoutingSnapshot(1, [Route("hello", "/hello", upstreams)]),
+                    RoutingSnapshot(1, [Route("hello", "/hello", upstreams)], [Caller("shop", "t1:secret")]),
                 ]
             await hall.start()
             try:
@@ -181,6 +199,79 @@ def test_requests_in_flight_are_finished_before_the_end(tmp_path, how):
         assert await hall.ended() == ExitCode.OK
 
     run(tmp_path, scenario, app=slow)
+
+
+def test_calls_of_plugins_are_served_until_the_requests_in_flight_are_finished(tmp_path):
+    """They may lead to calls up to their last moment."""
+    go_on = asyncio.Event()
+    begun = asyncio.Event()
+
+    async def slow(scope, receive, send):
+        if "caller" not in scope["state"]["xcore"]:
+            begun.set()
+            await go_on.wait()
+        await respond(send, b"done", fields=[(b"content-length", b"4")])
+
+    async def scenario(hall):
+        await hall.ready()
+        busy = await hall.client()
+        busy.write("/hello")
+        await begun.wait()
+        hall.supervisor.send(Stop("shutdown", 10.0))
+        await until(lambda: not hall.door.exists(), "it drains")
+        assert (await (await hall.caller()).ask("/~hello/", fields=["x-xcore-key: t1:secret"])).body == b"done"
+        assert (await (await hall.caller()).ask("/~hello/")).status == 403
+        go_on.set()
+        assert (await busy.read_response()).body == b"done"
+        assert await hall.ended() == ExitCode.OK
+
+    run(tmp_path, scenario, app=slow)
+
+
+@pytest.mark.parametrize("how", ["Stop", "SIGTERM"])
+def test_a_call_of_a_gateway_that_is_replaced_is_finished(tmp_path, how):
+    """As a request is; the next one goes to whoever accepts in its place."""
+    go_on = asyncio.Event()
+    begun = asyncio.Event()
+
+    async def slow(scope, receive, send):
+        begun.set()
+        await go_on.wait()
+        await respond(send, b"done", fields=[(b"content-length", b"4")])
+
+    async def scenario(hall):
+        await hall.ready()
+        caller = await hall.caller()
+        caller.write("/~hello/", fields=["x-xcore-key: t1:secret"])
+        await begun.wait()
+        if how == "Stop":
+            hall.supervisor.send(Stop("reload", 20.0))
+        else:
+            hall.process.send_signal(signal.SIGTERM)
+        await until(lambda: not hall.door.exists(), "it drains")
+        go_on.set()
+        response = await caller.read_response()
+        assert (response.body, response.complete) == (b"done", True)
+        assert await hall.ended() == ExitCode.OK
+
+    run(tmp_path, scenario, app=slow)
+
+
+def test_calls_that_do_not_end_are_cut_off_when_everything_stops(tmp_path):
+    """Nobody from outside waits for them, and there is no word of it in the log."""
+
+    async def endless(scope, receive, send):
+        await asyncio.Event().wait()
+
+    async def scenario(hall):
+        await hall.ready()
+        (await hall.caller()).write("/~hello/", fields=["x-xcore-key: t1:secret"])
+        await until(lambda: hall.workers[0].in_flight == 1)
+        hall.supervisor.send(Stop("shutdown", 20.0))
+        assert await hall.ended(10.0) == ExitCode.OK
+        assert b"ERROR" not in await hall.process.stderr.read()
+
+    run(tmp_path, scenario, app=endless)
 
 
 @pytest.mark.parametrize("how", ["Stop", "SIGTERM"])
@@ -295,15 +386,16 @@ async def ask_at(door, words):
         return answer, [socket.socket(fileno=descriptor) for descriptor in descriptors]
 
 
-def test_the_listening_socket_is_handed_to_whoever_knows_the_nonce(tmp_path):
+def test_the_listening_sockets_are_handed_to_whoever_knows_the_nonce(tmp_path):
     """A supervisor that takes over goes on with it while the gateway serves on; nobody else gets it."""
 
     async def scenario(hall):
         await hall.ready()
         before = descriptors(hall.process)
-        answer, (door,) = await ask_at(hall.door, b"nonce\n")
-        with door:
+        answer, (door, local) = await ask_at(hall.door, b"nonce\n")
+        with door, local:
             assert (answer, door.getsockname()[1]) == (b"door\n", hall.port)
+            assert local.getsockname() == hall.local.getsockname()
         assert await ask_at(hall.door, b"nonse\n") == (b"", [])
         assert (await (await hall.client()).ask("/hello")).body == b"hello"
         hall.clients.pop().close()

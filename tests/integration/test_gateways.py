@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from supervisor.door import ask_for_door
+from supervisor.door import ask_for_doors
 from tests.integration.project import DEADLINE, is_alive
 
 pytestmark = [pytest.mark.process, pytest.mark.environment, pytest.mark.slow]
@@ -368,8 +368,9 @@ def test_every_gateway_hands_the_door_over_to_who_knows_its_nonce(running):
     for path in doors:
         for nonce in map(nonce_of, pids(project)):
             try:
-                with ask_for_door(path, nonce, DEADLINE) as door:
-                    ports.append(door.getsockname()[1])
+                with closing(ask_for_doors(path, nonce, DEADLINE)) as doors:
+                    ports.append(doors.public.getsockname()[1])
+                    assert doors.local.getsockname() == str(project.state / "run" / "local.sock")
             except OSError:
                 continue
     assert ports == [urlsplit(project.url).port] * 2

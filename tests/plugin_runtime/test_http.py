@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from plugin_runtime import framing
+from plugin_runtime.calls import CURRENT
 from plugin_runtime.framing import FrameType, RequestHead
 from plugin_runtime.http import Exchange, Mounting, build_scope
 
@@ -414,3 +415,22 @@ def test_send_after_a_disconnect_does_nothing():
     carrier = asyncio.run(scenario())
     assert len(carrier.frames) == 1
     assert carrier.over == ["returned"]
+
+
+def test_the_app_and_what_it_starts_find_the_request_that_is_served():
+    """Calls to other plugins take along what is theirs; of two requests at once each sees its own."""
+    seen = {}
+
+    async def app(scope, receive, send):
+        await asyncio.sleep(0)
+        in_thread = await asyncio.to_thread(CURRENT.get)
+        in_task = await asyncio.create_task(asyncio.sleep(0, CURRENT.get()))
+        seen[scope["state"]["xcore"]["request_id"]] = CURRENT.get(), in_thread, in_task
+
+    async def scenario():
+        heads = [HEAD._replace(state={"request_id": name}, headers=[(b"n", name.encode())]) for name in "ab"]
+        await asyncio.gather(*(asyncio.create_task(make(head).run(app)) for head in heads))
+        return CURRENT.get()
+
+    assert asyncio.run(scenario()) is None
+    assert seen == {name: 3 * (([(b"n", name.encode())], {"request_id": name}),) for name in "ab"}

@@ -5,14 +5,15 @@ import json
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from supervisor.config.source import load
-from supervisor.door import ask_for_door, bind_door, is_as_configured, url_of, wait_for_door
+from supervisor.door import ask_for_doors, bind_door, is_as_configured, url_of, wait_for_door
 from supervisor.errors import ConfigurationError
+from supervisor.local_side import bind_local_side
 from tests.fakes.waiting import DEADLINE, settle
 
 
@@ -136,13 +137,29 @@ def test_the_door_comes_from_a_gateway_as_it_is(configured, tmp_path):
         def lend(caller):
             socket.send_fds(caller, [b"door\n"], [lent.fileno()])
 
-        with gateway_that(lend, path) as said, ask_for_door(path, "nonce", DEADLINE) as door:
+        with gateway_that(lend, path) as said, closing(ask_for_doors(path, "nonce", DEADLINE)) as doors:
+            door = doors.public
+            assert doors.local is None
             assert door.getsockname() == lent.getsockname()
             assert not door.get_inheritable()
             accepted, address = door.accept()
             accepted.close()
             assert address == client.getsockname()
     assert said == [b"nonce\n"]
+
+
+def test_the_local_side_comes_with_it(configured, tmp_path):
+    """One message brings both; neither is inherited by chance."""
+    path = tmp_path / "d"
+    with bind_door(configured(port=0)) as public, bind_local_side(tmp_path / "l") as local:
+
+        def lend(caller):
+            socket.send_fds(caller, [b"door\n"], [public.fileno(), local.fileno()])
+
+        with gateway_that(lend, path), closing(ask_for_doors(path, "nonce", DEADLINE)) as doors:
+            assert doors.public.getsockname() == public.getsockname()
+            assert doors.local.getsockname() == str(tmp_path / "l")
+            assert not doors.local.get_inheritable()
 
 
 def not_a_socket(caller):
@@ -174,21 +191,21 @@ def test_what_is_no_door_is_an_error_and_nothing_is_kept_of_it(answers, tmp_path
     """Whoever asked tries the next gateway, or binds the address itself."""
     before = descriptors()
     with gateway_that(answers, tmp_path / "d"), pytest.raises(OSError, match="did not hand over a listening socket"):
-        ask_for_door(tmp_path / "d", "nonce", DEADLINE)
+        ask_for_doors(tmp_path / "d", "nonce", DEADLINE)
     assert descriptors() == before
 
 
 def test_a_gateway_that_is_gone_or_says_nothing_is_not_waited_for(tmp_path):
     """The first clients of the new supervisor wait already."""
     with pytest.raises(FileNotFoundError):
-        ask_for_door(tmp_path / "none", "nonce", DEADLINE)
+        ask_for_doors(tmp_path / "none", "nonce", DEADLINE)
     with socket.socket(socket.AF_UNIX) as stuck:
         stuck.bind(str(tmp_path / "d"))
         with pytest.raises(ConnectionRefusedError):
-            ask_for_door(tmp_path / "d", "nonce", DEADLINE)
+            ask_for_doors(tmp_path / "d", "nonce", DEADLINE)
         stuck.listen()
         with pytest.raises(TimeoutError):
-            ask_for_door(tmp_path / "d", "nonce", 0.01)
+            ask_for_doors(tmp_path / "d", "nonce", 0.01)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::", "localhost"])

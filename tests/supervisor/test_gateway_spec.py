@@ -22,8 +22,8 @@ def specified(tmp_path):
     def specified(number=1, url=URL, sections=None, **gateway):
         path = tmp_path / "config.json"
         path.write_text(json.dumps({"gateway": gateway, **(sections or {})}))
-        with socket.socket() as door:
-            return gateway_spec(load(path, {}), number, door, url)
+        with socket.socket() as door, socket.socket(socket.AF_UNIX) as local:
+            return gateway_spec(load(path, {}), number, door, local, url)
 
     return specified
 
@@ -33,13 +33,13 @@ def test_it_is_told_what_it_needs(specified):
     spec = specified(2, idle_timeout=5, host="127.0.0.2")
     settings = from_wire(GatewaySettings, dict(spec.settings))
     assert spec.id == "gateway.2"
-    assert spec.pass_fds == (settings.listen_fd,)
+    assert spec.pass_fds == (settings.listen_fd, settings.local_fd)
     assert (settings.url, settings.options["idle_timeout"]) == (URL, 5)
     assert not {"host", "port"} & settings.options.keys()
 
 
 def test_gateways_of_one_configuration_are_of_one_generation(specified):
-    """Whatever their number, the descriptor of the door, and what is written where the default was."""
+    """Whatever their number, the descriptors of the doors, and what is written where the default was."""
     one, other = specified(1), specified(2, idle_timeout=75)
     with socket.socket():  # so that the next descriptor is another one
         third = specified(1)

@@ -9,6 +9,7 @@ import pytest
 from plugin_runtime.gateway_protocol import PluginTraffic, Traffic, Wake
 from plugin_runtime.protocol import (
     Call,
+    Caller,
     Health,
     PluginSchema,
     Ready,
@@ -91,6 +92,23 @@ async def test_a_route_that_did_not_change_is_not_sent_again(at):
     at.gateways.drop_route("hello")
     await settle()
     assert child.of(RoutingSnapshot)[1:] == [RoutingSnapshot(2, [])]
+
+
+@in_loop
+async def test_who_may_call_is_told_with_the_routes(at):
+    """Before its process begins, until it is dead; once for all that changes in a turn."""
+    child = at.connect()
+    shop, other = Caller("shop", "t1:x"), Caller("other", "t2:y")
+    at.gateways.admit_caller(shop)
+    at.gateways.admit_caller(other)
+    at.gateways.set_route(HELLO)
+    await settle()
+    assert child.of(RoutingSnapshot) == [RoutingSnapshot(1, [HELLO], [shop, other])]
+    at.gateways.tell_death(UpstreamDied("shop.1", "t1", "signal", resend=True))
+    at.gateways.tell_death(UpstreamDied("nobody.1", "t3", "signal", resend=True))
+    await settle()
+    assert child.of(RoutingSnapshot)[1:] == [RoutingSnapshot(2, [HELLO], [other])]
+    assert at.connect(2).of(RoutingSnapshot) == [RoutingSnapshot(2, [HELLO], [other])]
 
 
 @in_loop

@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from plugin_runtime.protocol import Beat, Description, Failed, PluginState, State, Upstream
+from plugin_runtime.protocol import Beat, Caller, Description, Failed, PluginState, State, Upstream
 from plugin_runtime.views import ExitView, PluginError, TrafficView
-from supervisor.plugin_view import Link, error_of_failure, instance_view, plugin_view, route_of
+from supervisor.plugin_view import error_of_failure, instance_view, plugin_view, route_of
 from supervisor.preparation import Prepared
 from supervisor.sampler import Sample
+from supervisor.worker_link import Link
 from tests.fakes.builds import build_of
 
 SAMPLE = Sample(1.0, 33.333, 1.0, 12.345, 3, 4, None)
@@ -26,7 +27,7 @@ def child(number=1, state=State.RUNNING, pid=100, beat=None):
 
 
 def link(number):
-    return Link(f"t{number}", f"/run/t{number}.link", b"secret")
+    return Link(f"t{number}", f"/run/t{number}.link", b"secret", Caller("hello", f"t{number}:key"))
 
 
 def route(children, **fields):
