@@ -31,6 +31,7 @@ from bench.faults.judge import Verdict, judge
 from bench.faults.load import Load
 from bench.faults.observed import Life, Observations
 from bench.faults.plan import Blow, Fault, plan
+from bench.faults.saver import Saver
 from bench.faults.service_manager import ServiceManager, become_subreaper, left_behind
 from bench.faults.watch import Watch
 from bench.faults.writers import Writers
@@ -62,6 +63,7 @@ class Scene:
     manager: ServiceManager = field(init=False)
     load: Load = field(init=False)
     writers: Writers = field(init=False)
+    saver: Saver = field(init=False)
     carried_out: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -69,6 +71,7 @@ class Scene:
         self.manager = ServiceManager(self.project, self.port, self.token, lambda: self.watch.accepting)
         self.load = Load(self.port, subject.PLUGINS, self.seed)
         self.writers = Writers(self.port, self.token, self.seed)
+        self.saver = Saver(self.project, self.seed)
 
     def _left(self, life: Life) -> None:
         if life.kind == Kind.GATEWAY.value:
@@ -79,7 +82,8 @@ class Scene:
         async with _background(self.watch.run()), _background(self.manager.reap()):
             load = asyncio.create_task(self.load.run())
             writing = asyncio.create_task(self.writers.run())
-            await self._inflict(limit)
+            async with _background(self.saver.run()):
+                await self._inflict(limit)
             self.writers.stop()
             await writing
             # The last restart: what was acknowledged has to be there afterwards.
@@ -135,7 +139,7 @@ class Scene:
     async def _end(self) -> list[str]:
         client = HttpClient(self.port, self.token)
         with contextlib.closing(client):
-            problems = await converge(self.project, client)
+            problems = await converge(self.project, client, self.saver.saved)
         await self.writers.read_back()
         self.manager.present = False
         assert self.project.process is not None
@@ -189,7 +193,7 @@ def report(scene: Scene, seen: Observations, verdict: Verdict) -> str:
         *(f"    {count} {what}" for what, count in sorted(scene.carried_out.items())),
         f"{seen.requests} requests, {len(seen.failures)} failed, of which can be excused:",
         *(f"    {count} {excuse}" for excuse, count in sorted(verdict.excused.items())),
-        f"{scene.writers.acknowledged} of {writes} writes were acknowledged",
+        f"{scene.writers.acknowledged} of {writes} writes were acknowledged; {sum(scene.saver.saved.values())} saves",
         f"{killed} processes killed, {len(seen.exits)} exit records, {verdict.unrecorded} died with the supervisor",
         f"{len(seen.absences)} times without a supervisor, at most {longest:.1f} s",
         *(f"CHARGE {charge}" for charge in verdict.charges[:MOST_CHARGES]),

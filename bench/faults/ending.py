@@ -4,6 +4,7 @@ import asyncio
 import re
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ _CONTEXT = 12
 """Lines shown of each trouble in a log."""
 
 
-async def converge(project: Project, client: HttpClient) -> list[str]:
-    """Wait until everything is as it is wanted; return what is not."""
+async def converge(project: Project, client: HttpClient, saved: Mapping[str, int]) -> list[str]:
+    """Wait until everything is as it is wanted; return what is not. ``saved``: the version of each plugin's code."""
     deadline = time.monotonic() + CONVERGED_WITHIN
     while True:
-        unwell = await _unwell(project, client)
+        unwell = [*await _unwell(project, client), *await _outdated(client, saved)]
         if not unwell or time.monotonic() > deadline:
             return [f"not within {CONVERGED_WITHIN:g} s: {problem}" for problem in unwell]
         await asyncio.sleep(POLL)
@@ -47,8 +48,19 @@ async def _unwell(project: Project, client: HttpClient) -> list[str]:
     ]
 
 
+async def _outdated(client: HttpClient, saved: Mapping[str, int]) -> list[str]:
+    answers = {name: await ask(client, f"/{name}/?version&0") for name in saved}
+    return [
+        f"plugin {name} serves version {answers[name]} instead of {version}"
+        for name, version in saved.items()
+        if answers[name] != version
+    ]
+
+
 def _unwell_plugin(plugin: dict[str, Any]) -> list[str]:
     ready = [instance for instance in plugin["instances"] if instance["state"] == "running"]
+    if plugin["error"]:
+        return [f"plugin {plugin['name']} has an error: {plugin['error']['message']}"]
     if plugin["state"] == "running" and len(ready) == plugin["wanted"] == len(plugin["instances"]):
         return []
     return [f"plugin {plugin['name']} is {plugin['state']}, {len(ready)} of {plugin['wanted']} instances run"]

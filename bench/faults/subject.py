@@ -47,6 +47,7 @@ _PLUGIN = (
 import asyncio
 
 EXCLUSIVE = {exclusive}
+VERSION = {version}
 
 
 async def app(scope, receive, send):
@@ -79,7 +80,7 @@ async def answer(scope, body, send):
     if scope["method"] == "POST":
         note("posts", nonce)
     await asyncio.sleep(float(seconds))
-    said = nonce.encode() + b" " + body
+    said = str(VERSION).encode() if nonce == "version" else nonce.encode() + b" " + body
     await send({{
         "type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(said)).encode())]
     }})
@@ -140,10 +141,22 @@ def make_project(shared: Path) -> Project:
         tasks={name: {"restart": "always"} for name in TASKS},
     )
     for name, keys in PLUGINS.items():
-        project.add_code(name, _PLUGIN.format(name=name, exclusive=keys.get("exclusive", False)), **keys)
+        project.add_code(name, _code_of(name), **keys)
     for name in TASKS:
         project.add_task(name, _TASK.format(name=name), con="[]" if name == SWITCHED else _CON)
     return project
+
+
+def _code_of(name: str, version: int = 0) -> str:
+    return _PLUGIN.format(name=name, exclusive=PLUGINS[name].get("exclusive", False), version=version)
+
+
+def save(project: Project, name: str, version: int) -> None:
+    """Save other code of a plugin, as editors do it; ``/<name>/?version&0`` answers with its version."""
+    file = project.plugins / name / "main.py"
+    draft = file.with_name(".main.py.swp")
+    draft.write_text(_code_of(name, version))
+    draft.rename(file)
 
 
 def posts(project: Project) -> Counter[str]:

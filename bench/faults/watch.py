@@ -18,8 +18,7 @@ from supervisor.process_stat import read_process_stat
 INTERVAL = 0.05
 """Seconds between two looks at the records."""
 SINGLE = frozenset({Kind.WORKER.value, Kind.TASK.value, Kind.GATEWAY.value})
-"""Kinds of which there is never more than one process of one id, unless one of them is leaving. Nothing of the project
-is ever reloaded."""
+"""Kinds of which there is never more than one process of one id and generation, unless one of them is leaving."""
 
 
 class Watch:
@@ -58,7 +57,7 @@ class Watch:
                 if key not in self._lives:
                     self._meet(key, record)
                 if key in self._fds and not record["leaving"] and record["kind"] in SINGLE:
-                    serving[record["kind"], record["id"]] += 1
+                    serving[record["kind"], record["id"], record["generation"]] += 1
         doubled = {(*what, str(count)) for what, count in serving.items() if count > 1}
         self.doubles += [f"{' '.join(what)} at {time.monotonic():.3f}" for what in doubled - self._doubled]
         self._doubled = doubled
