@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -76,6 +77,7 @@ class _Transport:
         self._plugin = plugin
         self._anonymous = anonymous
         self._connections: Any = None
+        self._making = threading.Lock()
         """httpx's own transport, made when it is first used: a client may be made before there is a local side."""
 
     def _prepare(self, request: Any) -> Any:
@@ -100,12 +102,13 @@ class _Transport:
         """``transport``: class of httpx's own one."""
         import httpx  # noqa: PLC0415 - see the top of the file
 
-        if self._connections is None:
-            limits = httpx.Limits(
-                max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_IDLE, keepalive_expiry=KEEP_ALIVE
-            )
-            self._connections = transport(uds=_local_side.path, verify=False, limits=limits)
-        return self._connections
+        with self._making:  # a client may be shared by threads
+            if self._connections is None:
+                limits = httpx.Limits(
+                    max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_IDLE, keepalive_expiry=KEEP_ALIVE
+                )
+                self._connections = transport(uds=_local_side.path, verify=False, limits=limits)
+            return self._connections
 
 
 class AsyncTransport(_Transport):

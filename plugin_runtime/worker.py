@@ -91,7 +91,7 @@ class Worker:
         loaded = contracts.load(self._settings, report)
         served = loaded.served
         if self._settings.describe:
-            self._channel.send(validator.description_of(loaded))
+            self._channel.send(validator.description_of(loaded), standing=True)
         self._watch_signals()
         await asyncio.sleep(0)  # an import may have taken long: hear first what was said meanwhile
         await self._start_up(served.app, report)

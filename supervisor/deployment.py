@@ -7,24 +7,22 @@ trouble.
 
 import asyncio
 import logging
-import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 from plugin_runtime.protocol import Cause, Phase
-from plugin_runtime.views import PluginError
 from supervisor.config.policies import restart_policy
 from supervisor.errors import ConflictError, PluginRefusedError, ReplacementError, StoreError
 from supervisor.manifest import PluginManifest
 from supervisor.plugin_services import PluginServices
+from supervisor.plugin_trouble import PluginTrouble
 from supervisor.plugin_view import facts_of
 from supervisor.prefixes import check_plugin_name
 from supervisor.preparation import PreparationError, Prepared
-from supervisor.retries import Retries
 from supervisor.served_generations import ServedGenerations
 from supervisor.serving import OtherwiseError, Serving
-from supervisor.worker_spec import api_prefix, default_prefix, manifest_prefix
+from supervisor.worker_spec import api_prefix, manifest_prefix
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +49,6 @@ class Deployment:
         ``changed``: called when there is anything new to be shown, or to be told to the gateways.
         """
         self.serving = Serving(name, services, changed)
-        self.error: PluginError | None = None
-        """What keeps it, or its newest code, from being served."""
-        self.is_refused = False
-        """For want of a prefix or a name; it may be had later."""
         self.is_installing = False
         self.is_stale = False
         """The folder may say something else than what was prepared last."""
@@ -68,18 +62,22 @@ class Deployment:
         self._wanted_of = wanted_of
         self._changed = changed
         self._served = ServedGenerations(name, folder, services)
-        self._beginning = False
-        self._retries = Retries(restart_policy(services.configuration.supervisor.restart))
+        self.is_beginning = False
+        """It is being brought up; ``error`` is that of the time before."""
+        self._is_followed = False
+        """Somebody waits for their turn to serve what the folder says."""
+        policy = restart_policy(services.configuration.supervisor.restart)
+        self.trouble = PluginTrouble(name, self.serving.held, services.around.clock, policy)
+
+    @property
+    def is_refused(self) -> bool:
+        """Nothing is served for want of a prefix or a name."""
+        return self.trouble.awaits_prefix and self.serving.prepared is None
 
     @property
     def is_expected(self) -> bool:
         """Whether a ready worker may be there soon."""
-        return self._beginning or self.serving.is_expected
-
-    @property
-    def is_due(self) -> bool:
-        """Whether what could not take over is to be tried again."""
-        return self._retries.is_due(self._services.around.clock.monotonic())
+        return self.is_beginning or self.serving.is_expected
 
     # --- what is done with it ---
 
@@ -97,12 +95,12 @@ class Deployment:
         async with self._preparing, self.lock:
             if self.serving.ready:  # somebody else has seen to it
                 return
-            self._beginning = True
+            self.is_beginning = True
             try:
                 await self.serving.retire(cause, actor)
                 await self._bring_up()
             finally:
-                self._beginning = False
+                self.is_beginning = False
             await self.serving.settled()
 
     async def admit(self) -> None:
@@ -110,11 +108,21 @@ class Deployment:
         async with self._preparing, self.lock:
             if self.is_refused:
                 await self._bring_up()
+                return
+        if self.trouble.awaits_prefix:
+            self.is_stale = True
+            await self.follow(SUPERVISOR)
 
     async def follow(self, actor: str) -> None:
         """Serve what the folder says now, unless somebody else has seen to that meanwhile."""
-        async with self._preparing:
-            if self._is_wanted and (self.is_stale or self.is_due):
+        if self._is_followed:
+            return
+        self._is_followed = True
+        async with AsyncExitStack() as stack:
+            stack.callback(setattr, self, "_is_followed", False)
+            await stack.enter_async_context(self._preparing)
+            self._is_followed = False
+            if self._is_wanted and (self.is_stale or self.trouble.is_due):
                 await self._renew(Cause.RELOAD, actor)
 
     async def reload(self, actor: str) -> None:
@@ -127,8 +135,8 @@ class Deployment:
             self._served.forgive()
             self.is_stale = True
             await self._renew(Cause.RELOAD, actor)
-            if self.error is not None:
-                raise ReplacementError(f"the code of plugin {self._name!r}", self.error.message)
+            if (error := self.trouble.error) is not None:
+                raise ReplacementError(f"the code of plugin {self._name!r}", error.message)
 
     async def roll_back(self, actor: str) -> None:
         """Serve the generation that did before this one, until the folder says something else than it does now.
@@ -146,7 +154,7 @@ class Deployment:
                 await self._replace(before, Cause.ROLLBACK, actor)
             except (PreparationError, PluginRefusedError) as error:
                 raise ReplacementError(f"plugin {self._name!r} by the generation before", str(error)) from error
-            self.error = None
+            self.trouble.clear()
             await self._served.note_rollback(before)
             generation = before.build.generation.hash
             logger.info("Plugin %s is rolled back to generation %s (%s)", self._name, generation, actor)
@@ -166,7 +174,7 @@ class Deployment:
         async with self.lock:
             if self._is_wanted:  # again
                 return
-            self.is_refused, self.error = False, None
+            self.trouble.clear()
             self._services.jobs.withdraw(self._name)
             # Gateways send it nothing more before it is stopped.
             self.serving.held.release()
@@ -179,47 +187,31 @@ class Deployment:
         return self._wanted_of(PluginManifest(plugin=self._name)) > 0
 
     async def _bring_up(self) -> None:
-        self.error, self.is_refused, self._beginning = None, False, True
+        self.is_beginning = True
+        self.trouble.begin(anew=False)
         self._changed()
         try:
             if self._is_wanted:
-                await self._guarded(self._prepare_and_begin(), "cannot be served")
+                await self.trouble.guard(self._prepare_and_begin(), "cannot be served")
         finally:
-            self._beginning = self.is_installing = False
+            self.is_beginning = self.is_installing = False
             self._changed()
 
     async def _renew(self, cause: Cause, actor: str) -> None:
-        if self.is_stale:
-            self._retries.renewed()
+        self.trouble.begin(anew=self.is_stale)
         self.is_stale = False
-        self._retries.begun()
         if self.serving.prepared is None:
             async with self.lock:
                 await self._bring_up()
             return
         try:
-            await self._guarded(self._prepare_and_replace(cause, actor), "goes on as it was")
+            await self.trouble.guard(self._prepare_and_replace(cause, actor), "goes on as it was")
+        except asyncio.CancelledError:
+            self.is_stale = True  # given up, and not done
+            raise
         finally:
             self.is_installing = False
             self._changed()
-
-    async def _guarded(self, step: Coroutine[Any, Any, None], otherwise: str) -> None:
-        """The boundary of a plugin: what goes wrong with it is shown there."""
-        try:
-            await step
-        except PreparationError as error:
-            self.error = error.error
-            self._retries.failed(error.error, self._services.around.clock.monotonic(), random.random())  # noqa: S311
-            # Code that cannot be imported cannot say its prefix: callers of the default shall learn that it failed.
-            self.serving.held.take_meanwhile(default_prefix(self._name))
-            logger.error("Plugin %s %s (%s): %s", self._name, otherwise, error.error.phase, error)  # noqa: TRY400
-        except PluginRefusedError as error:
-            self.is_refused = self.serving.prepared is None
-            self.error = PluginError("manifest", "PluginRefused", str(error), hint=error.hint)
-            logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator; the traceback would be ours
-        except Exception as error:
-            self.error = PluginError("internal", type(error).__name__, "failed inside xcore; its log has the details")
-            logger.exception("Plugin %s %s", self._name, otherwise)
 
     async def _prepare_and_begin(self) -> None:
         check_plugin_name(self._folder.name)
@@ -236,7 +228,7 @@ class Deployment:
                 raise
             logger.error("Plugin %s is served as it was (%s): %s", self._name, error.error.phase, error)  # noqa: TRY400
             await self._begin(kept)
-            self.error = error.error
+            self.trouble.failed(error.error)
             return
         await self._begin(kept if kept is not None and self._served.is_withdrawn(prepared) else prepared)
 
@@ -249,15 +241,18 @@ class Deployment:
             self.serving.held.take(prefix)
             self._changed()
         before, may_assume = self.serving.prepared, self.serving.is_overlapping(manifest)
-        return await preparation.prepare(manifest, self._folder, self._progress, before, may_assume=may_assume)
+        prepared = await preparation.prepare(manifest, self._folder, self._progress, before, may_assume=may_assume)
+        self._served.expect(prepared)
+        return prepared
 
     async def _begin(self, prepared: Prepared) -> None:
-        """Claim the prefix, register the plugin and start its instances."""
-        self.serving.held.take(api_prefix(prepared.build.manifest, prepared.description))
-        await self._register(prepared)
+        """Claim the prefix, start its instances and register the plugin: what serves never depends on the database."""
         await self.serving.cleared()
+        self.trouble.clear()
+        self.serving.held.take(api_prefix(prepared.build.manifest, prepared.description))
         self.serving.begin(prepared, self._wanted_of(prepared.build.manifest), SUPERVISOR)
         await self._served.note(prepared)
+        await self._register(prepared)
 
     async def _prepare_and_replace(self, cause: Cause, actor: str) -> None:
         prepared = await self._prepare()
@@ -265,12 +260,14 @@ class Deployment:
         async with self.lock:
             if not self._is_wanted or self.serving.prepared is None or self._served.is_withdrawn(prepared):
                 return
-            if generation != self.serving.prepared.build.generation.hash:
-                prepared = await self._replace_by_code(prepared, cause, actor)
-                logger.info("Plugin %s is reloaded: generation %s (%s)", self._name, generation, actor)
-                await self._served.note(prepared)
-                await self._register(prepared)
-            self.error = None
+            if generation == self.serving.prepared.build.generation.hash:
+                self.trouble.clear()
+                return
+            prepared = await self._replace_by_code(prepared, cause, actor)
+            self.trouble.clear()
+            logger.info("Plugin %s is reloaded: generation %s (%s)", self._name, generation, actor)
+            await self._served.note(prepared)
+            await self._register(prepared)
 
     async def _replace_by_code(self, prepared: Prepared, cause: Cause, actor: str) -> Prepared:
         """Return what serves now, which may be more than was known of it."""

@@ -159,6 +159,11 @@ class Gateways:
             self._published.schemas.pop(schema.plugin, None)
         self._broadcast(schema)
 
+    def dismiss_caller(self, incarnation: str) -> None:
+        """There is no process that has the key of this incarnation, or it is not to call any more."""
+        if self._published.callers.pop(incarnation, None) is not None:
+            self._schedule_snapshot()
+
     def tell_death(self, news: UpstreamDied) -> None:
         """It serves nobody any more, and calls nobody."""
         self._broadcast(news)

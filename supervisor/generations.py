@@ -7,6 +7,7 @@ into a plugin's own folder. Reads and writes files and blocks: call it in a thre
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import stat
@@ -22,6 +23,8 @@ from plugin_runtime.wire import from_wire, to_wire
 from supervisor.environments.environment import Environment, Interpreter
 from supervisor.errors import ConflictError, XcoreError
 from supervisor.snapshot import GONE, Snapshot, open_plain
+
+logger = logging.getLogger(__name__)
 
 TRIES = 5
 """How often a copy is tried while files are being saved; editors and Git are done in milliseconds."""
@@ -151,10 +154,14 @@ class Generations:
 
     def prune(self, plugin: str, keep: set[str]) -> None:
         """Remove the generations of ``plugin`` whose hashes are not in ``keep``, and what a kill left half made."""
-        with suppress(FileNotFoundError):
+        try:
             for folder in list((self._folder / plugin).iterdir()):
                 if folder.is_dir() and folder.name not in keep:
                     _remove(folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:  # they take space, and nothing else
+            logger.warning("Cannot remove old generations of plugin %s: %s", plugin, error)
 
     def _served_file(self, plugin: str) -> Path:
         return self._folder / plugin / "served.json"

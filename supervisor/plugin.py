@@ -66,7 +66,7 @@ class Plugin:
             return PluginState.IDLE
         if self.instances:
             return state_of_instances([child.state for child in self.instances], self.wanted)
-        if self.deployment.error is not None:
+        if self.deployment.trouble.error is not None and not self.deployment.is_beginning:
             return PluginState.FAILED
         return PluginState.INSTALLING if self.deployment.is_installing else PluginState.PENDING
 
@@ -96,7 +96,7 @@ class Plugin:
     @property
     def error(self) -> PluginError | None:
         """What keeps it, or its newest code, or a worker of it, from being served as it should."""
-        return self.deployment.error or self.serving.error
+        return self.deployment.trouble.error or self.serving.error
 
     @property
     def notes(self) -> list[str]:

@@ -72,8 +72,13 @@ class PluginOperations:
         if name in self._plugins:
             raise ConflictError(f"cannot add plugin {name!r}: there is one of that name", hint="update it instead")
         facts = PluginFacts(name, version, author, _prefix(api_prefix), list(tag_for_identified), trigger)
-        plugin = self._plugins.remember(await self._services.repository.add(facts, active=False))
+        row = await self._services.repository.add(facts, active=False)
         logger.info("Plugin %s is added (%s)", name, actor)
+        if name not in self._plugins:
+            return self._view(self._plugins.remember(row))
+        plugin = self._plugins.named(name)  # its folder came while this was written
+        plugin.recall(row)
+        self._plugins.begin(plugin, self._plugins.obey(plugin, Cause.DISABLED, actor))
         return self._view(plugin)
 
     async def update(

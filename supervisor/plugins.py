@@ -11,7 +11,7 @@ from supervisor.config.configuration import Configuration
 from supervisor.config.unknown_names import warn_of_unknown_names
 from supervisor.deployment import SUPERVISOR
 from supervisor.directory_look import Difference
-from supervisor.errors import StoreError, UnknownNameError
+from supervisor.errors import ConflictError, StoreError, UnknownNameError
 from supervisor.plugin import Plugin
 from supervisor.plugin_directory import PluginDirectory
 from supervisor.plugin_folder import PluginFolder
@@ -112,6 +112,7 @@ class Plugins:
             self._looking.cancel()
         await self._directory.close()
         await asyncio.gather(*(plugin.serving.close() for plugin in self._plugins.values()))
+        await self._services.templates.close()
         await asyncio.gather(*(works.close() for works in self._all_works))
 
     @property
@@ -126,7 +127,7 @@ class Plugins:
     def retry_refused(self) -> None:
         """A prefix has become free: whoever was refused may have it now."""
         for plugin in self._plugins.values():
-            if plugin.deployment.is_refused and not self._closing:
+            if plugin.deployment.trouble.awaits_prefix and not self._closing:
                 self.begin(plugin, plugin.deployment.admit())
 
     def _look(self) -> None:
@@ -134,7 +135,7 @@ class Plugins:
         self._looking = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
         for plugin in self._plugins.values():
             plugin.look()
-            if plugin.deployment.is_due and not plugin.works:
+            if plugin.deployment.trouble.is_due and not plugin.works:
                 self.begin(plugin, plugin.deployment.follow(SUPERVISOR))
 
     def _wake(self, name: str) -> None:
@@ -158,10 +159,11 @@ class Plugins:
         if self._closing:
             return
         for name in difference.removed:
-            logger.warning("The folder of plugin %s is gone: it is disabled", name)
-            if self._plugins[name].active:
-                self._works.begin(self._disable_vanished(self._plugins[name]), f"vanished-{name}")
-        for name in difference.new:
+            plugin = self._plugins.get(name)  # None: it was forgotten meanwhile
+            if plugin is not None and plugin.active:
+                logger.warning("The folder of plugin %s is gone: it is disabled", name)
+                self._works.begin(self._disable_vanished(plugin), f"vanished-{name}")
+        for name in (*difference.new, *(name for name in difference.changed if name not in self._plugins)):
             self._appeared(name, folders[name])
         for name in difference.changed:
             plugin = self._plugins[name]
@@ -193,7 +195,11 @@ class Plugins:
             logger.warning("Plugin %s is disabled: enable it with xcore plugin enable %s", plugin.name, plugin.name)
 
     async def _disable_vanished(self, plugin: Plugin) -> None:
-        await self.set_active(plugin, WATCHER, active=False)
+        plugin.active = False  # whatever the database says: there is nothing that could be served
+        try:
+            await self.set_active(plugin, WATCHER, active=False)
+        except StoreError as error:
+            logger.warning("Cannot write down that plugin %s is disabled: %s", plugin.name, error)
         await self.obey(plugin, Cause.DISABLED, WATCHER)
 
     def _apply(self, before: Configuration, after: Configuration) -> list[str]:
@@ -227,7 +233,14 @@ class Plugins:
             await plugin.deployment.retire(cause, actor)
 
     def begin(self, plugin: Plugin, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Do something with a plugin beside all else; what goes wrong is logged."""
+        """Do something with a plugin beside all else; what goes wrong is logged.
+
+        Raises:
+            ConflictError: xcore is stopping, and what is started now would never be stopped.
+        """
+        if self._closing:
+            work.close()
+            raise ConflictError(f"cannot work on plugin {plugin.name!r}: xcore is stopping")
         return plugin.works.begin(work, f"plugin-{plugin.name}")
 
     # --- what is known ---

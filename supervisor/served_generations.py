@@ -17,6 +17,7 @@ class ServedGenerations:
         self._folder = folder
         self._services = services
         self._served = Served()
+        self._expected = ""
 
     @property
     def has_former(self) -> bool:
@@ -26,6 +27,10 @@ class ServedGenerations:
     def is_withdrawn(self, prepared: Prepared) -> bool:
         """Whether the operator has rolled back from this one."""
         return prepared.build.generation.hash == self._served.withdrawn
+
+    def expect(self, prepared: Prepared) -> None:
+        """It is about to serve: nobody may remove it meanwhile."""
+        self._expected = prepared.build.generation.hash
 
     def forgive(self) -> None:
         """Whatever was rolled back may serve again."""
@@ -63,7 +68,7 @@ class ServedGenerations:
             self._served = served
             await preparation.note_served(self._plugin, served)
         in_use = {child.spec.generation for child in self._services.tree.children if child.spec.name == self._plugin}
-        await preparation.prune(self._plugin, in_use | {served.current, served.before})
+        await preparation.prune(self._plugin, in_use | {served.current, served.before, self._expected})
 
     async def _kept(self, generation: str) -> Prepared | None:
         return await self._services.preparation.restore(self._plugin, self._folder, generation) if generation else None

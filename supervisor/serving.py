@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from plugin_runtime.protocol import Cause
+from plugin_runtime.protocol import Cause, PluginSchema
 from plugin_runtime.views import ExitView, PluginError
 from supervisor.child import Child
 from supervisor.errors import PluginRefusedError
@@ -109,7 +109,9 @@ class Serving:
         return workers
 
     async def replace(self, prepared: Prepared, count: int, cause: Cause, actor: str) -> None:
-        """Have ``count`` workers of ``prepared`` in the place of those that there are; return when these are gone.
+        """Have ``count`` workers of ``prepared`` in the place of those that there are; return when they serve.
+
+        Those before may still finish what they have.
 
         Raises:
             PluginRefusedError: its prefix is not to be had; nothing has changed.
@@ -130,6 +132,7 @@ class Serving:
         """Stop and forget workers and template, and wait for them; the prefix and the jobs stay."""
         workers, self.workers = self.workers, None
         self.prepared = None
+        self._services.gateways.set_schema(PluginSchema(self._plugin, "", ""))
         self.idle.forget()
         if workers is not None:
             await self._see_off(workers, cause, actor)
@@ -156,8 +159,10 @@ class Serving:
         successors = self._successors = self._workers_of(prepared)
         try:
             async with former.left_alone():
-                await self._start_beside(former, successors, count, cause, actor)
+                await successors.start_beside(former.children, count, cause, actor)
+                self._check(successors, count)
                 prepared = await self._described(prepared, successors)
+                self._check(successors, count)
                 # From here to the switch nobody else has a turn: the prefix and the workers change in one step.
                 self.held.change(_prefix_of(prepared))
                 self._become(prepared, successors)
@@ -167,11 +172,12 @@ class Serving:
             raise
         finally:
             self._successors = None
-        await self._see_off(former, cause, actor)
+        self._let_leave(former, cause, actor)
 
-    async def _start_beside(self, former: Workers, successors: Workers, count: int, cause: Cause, actor: str) -> None:
-        if not await successors.start_beside(former.children, count, cause, actor):
-            raise PreparationError(successors.why_not())
+    def _check(self, workers: Workers, count: int) -> None:
+        """Raise PreparationError unless ``count`` of them serve now."""
+        if workers.ready < count:
+            raise PreparationError(workers.why_not())
 
     async def _described(self, prepared: Prepared, workers: Workers) -> Prepared:
         """What ``workers`` found their code to be, where that was only assumed.
@@ -179,8 +185,10 @@ class Serving:
         Raises:
             OtherwiseError: they are served under another prefix than they claim.
         """
-        if not prepared.is_assumed or workers.description is None:
+        if not prepared.is_assumed:
             return prepared
+        if workers.description is None:  # a supervisor that died has heard it
+            raise OtherwiseError
         described = await self._services.preparation.describe(prepared.build, workers.description, self.prepared)
         if _prefix_of(described) != _prefix_of(prepared):
             raise OtherwiseError
@@ -197,29 +205,39 @@ class Serving:
         count_before = len(former.children)
         self._in_turn = True
         try:
+            self.workers = None
             await self._see_off(former, cause, actor)
             self.idle.forget()
             try:
-                self.held.change(_prefix_of(prepared))
-                await self._proven(self.begin(prepared, count, actor), count)
+                await self._begin_in_turn(prepared, count, cause, actor)
             except (PluginRefusedError, PreparationError):
-                if self.workers is not None and self.workers is not former:
-                    await self._see_off(self.workers, cause, actor)
-                self.held.change(_prefix_of(before))
                 self.begin(before, count_before, actor)
                 raise
         finally:
             self._in_turn = False
 
-    async def _proven(self, workers: Workers, count: int) -> None:
-        """Return when ``count`` of them are ready.
+    async def _begin_in_turn(self, prepared: Prepared, count: int, cause: Cause, actor: str) -> None:
+        """Nobody is told of the successors, nor is the prefix changed, before they have proven themselves."""
+        self._template.provide(prepared, self._learned)
+        successors = self._successors = self._workers_of(prepared)
+        try:
+            successors.start(count, actor)
+            await successors.settled()
+            self._check(successors, count)
+            self.held.change(_prefix_of(prepared))
+            self._become(prepared, successors)
+        except BaseException:
+            if not self._closing:
+                await self._see_off(successors, cause, actor)
+            raise
+        finally:
+            self._successors = None
 
-        Raises:
-            PreparationError: one of them does not become ready.
-        """
-        await workers.settled()
-        if workers.ready < count:
-            raise PreparationError(workers.why_not())
+    def _let_leave(self, workers: Workers, cause: Cause, actor: str) -> None:
+        """They finish what they have, which may take long; whoever is next has their names already."""
+        for child in workers.children:
+            self._services.tree.outdate(child)
+        self._departures.begin(workers.retire(cause, actor), f"leave-{self._plugin}")
 
     async def _see_off(self, workers: Workers, cause: Cause, actor: str) -> None:
         await self._seen_off(workers.retire(cause, actor))

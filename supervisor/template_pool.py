@@ -65,6 +65,10 @@ class TemplatePool:
         if template is not None:
             await template.retire(cause, actor)
 
+    async def close(self) -> None:
+        """Give up what is under way; the processes are the tree's to stop."""
+        await self._retirements.close()
+
     def _find(self, spec: ChildSpec, preload: tuple[str, ...], packages: frozenset[str]) -> Template:
         """Return the template of those that are alike, or one that is not started yet."""
         alike = (one for one in self._templates if one.owners and one.is_for(spec, preload))

@@ -78,6 +78,11 @@ class Tree:
         self._former += former
         self.add(child)
 
+    def outdate(self, child: Child) -> None:
+        """It is on its way out, and another may have its id."""
+        self._children.remove(child)
+        self._former.append(child)
+
     def add_former(self, child: Child) -> None:
         """Enter one that is on its way out; another may have its id, or get it."""
         self._former.append(child)

@@ -153,6 +153,7 @@ class Workers:
 
     async def retire(self, cause: Cause, actor: str) -> None:
         """Stop and forget all of them, whoever was about to take the place of one, and wait for those that leave."""
+        self._is_current = False
         retired, self.children = {*self.children, *self._leaving, *self._replacement.successors}, []
         await asyncio.gather(*(self._remove(child, cause, actor) for child in retired))
 
@@ -241,13 +242,19 @@ class Workers:
         await self._services.tree.remove(child, cause, actor)
         self._leaving.discard(child)
         self._states.pop(child, None)
-        self._links.pop(child, None)
+        self._forget_link(child)
         self._changes.notify()
+
+    def _forget_link(self, child: Child) -> None:
+        link = self._links.pop(child, None)
+        if link is not None:
+            self._services.gateways.dismiss_caller(link.incarnation)
 
     # --- ChildOwner ---
 
     def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
         folder, supervisor = self._services.around.folder, self._services.configuration.supervisor
+        self._forget_link(child)  # of a process that was never born
         link = self._links[child] = new_link(folder, self._build.name, token)
         self._services.gateways.admit_caller(link.caller)
         settings = worker_settings(self._build, self._prefix, supervisor.adopt_grace)
@@ -280,8 +287,10 @@ class Workers:
                 logger.debug("%s: %s", child, phase)
             case Description() as description:
                 self.description = description
-            case Schema() as schema:
+            case Schema() as schema if self._is_current:
                 self._document.received(child, schema, self._prefix)
+            case Schema():
+                logger.debug("%s: nobody wants its schema any more", child)
             case other:
                 logger.warning("%s sent an unexpected %s", child, type(other).__name__)
 

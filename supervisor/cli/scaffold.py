@@ -104,11 +104,20 @@ def make_plugin(plugin: NewPlugin, configuration: "Configuration") -> list[Path]
     try:
         _write_folder(folder, files)
         if text:
-            _write_file(module, text)
+            _write_task(module, text, folder)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         raise XcoreError(f"cannot make plugin {plugin.name!r}: {error.strerror or error}{where}") from error
     return [*(folder / name for name in files), *([module] if text else [])]
+
+
+def _write_task(module: Path, text: str, folder: Path) -> None:
+    """Write the task of a plugin that was made just now, which goes with it."""
+    try:
+        _write_file(module, text)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
 
 
 def _check(plugin: NewPlugin, configuration: "Configuration") -> None:

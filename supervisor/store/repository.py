@@ -82,11 +82,10 @@ class Repository:
         return await self._database.write("update the plugin", partial(_update, name=name, values=values, now=now))
 
     async def status(self, name: str, *, active: bool) -> PluginRow:
-        """Enable or disable. Raise UnknownNameError."""
+        """Enable or disable, also one that could never say what it is."""
         now = self._clock.time()
-        values = {"active": active}
         return await self._database.write(
-            "set the plugin's status", partial(_update, name=name, values=values, now=now)
+            "set the plugin's status", partial(_status, name=name, active=active, now=now)
         )
 
     async def scale(self, name: str, instances: int | None) -> PluginRow:
@@ -142,6 +141,12 @@ def _register(session: Session, *, facts: PluginFacts, now: float) -> PluginRow:
     if _select(session, facts.name) is None:
         return _add(session, facts=facts, active=True, now=now)
     return _update(session, name=facts.name, values=vars(facts), now=now)
+
+
+def _status(session: Session, *, name: str, active: bool, now: float) -> PluginRow:
+    if _select(session, name) is None:
+        return _add(session, facts=PluginFacts(name, "", "", ""), active=active, now=now)
+    return _update(session, name=name, values={"active": active}, now=now)
 
 
 def _update(session: Session, *, name: str, values: Mapping[str, object], now: float) -> PluginRow:

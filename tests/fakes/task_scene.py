@@ -73,7 +73,7 @@ class FakePlugins:
         self.error = None
         self._root = root
 
-    async def build(self, name, folder, on_progress):
+    async def build(self, name, folder, on_progress, borrower):
         self.built.append(name)
         if self.error:
             raise self.error

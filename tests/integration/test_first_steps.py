@@ -59,7 +59,7 @@ def test_a_plugin_directory_that_is_missing_is_said(project):
     """And everything else works."""
     project.plugins.rmdir()
     project.up()
-    assert f"The plugin directory {project.plugins} does not exist" in project.log
+    assert f"There is no plugin directory {project.plugins}" in project.log
     assert project.health()["status"] == "ok"
 
 

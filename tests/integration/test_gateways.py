@@ -368,9 +368,9 @@ def test_every_gateway_hands_the_door_over_to_who_knows_its_nonce(running):
     for path in doors:
         for nonce in map(nonce_of, pids(project)):
             try:
-                with closing(ask_for_doors(path, nonce, DEADLINE)) as doors:
-                    ports.append(doors.public.getsockname()[1])
-                    assert doors.local.getsockname() == str(project.state / "run" / "local.sock")
+                with closing(ask_for_doors(path, nonce, DEADLINE)) as handed:
+                    ports.append(handed.public.getsockname()[1])
+                    assert handed.local.getsockname() == str(project.state / "run" / "local.sock")
             except OSError:
                 continue
     assert ports == [urlsplit(project.url).port] * 2

@@ -304,7 +304,7 @@ def test_the_death_of_a_gateway_fails_no_get(loaded, processes):
 
     def kill_gateway(project):
         gateways = project.admin.get("/admin/processes", params={"kind": "gateway"}).json()
-        project._forget_clients()
+        project.forget_clients()
         os.kill(gateways[0]["pid"], signal.SIGKILL)
 
     assert loaded(kill_gateway, processes).keys() == {"200"}

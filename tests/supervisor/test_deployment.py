@@ -55,8 +55,11 @@ async def serving(at, name="hello", generation="one", **keys):
     return plugin
 
 
-async def reload(at, wait=DEADLINE):
-    return await at.orders.reload("hello", "token:ci", wait=wait)
+async def reload(at):
+    """Return when the workers before are gone, too."""
+    view = await at.orders.reload("hello", "token:ci", wait=DEADLINE)
+    await at.plugins.named("hello").serving.cleared()
+    return view
 
 
 def pids(plugin):
@@ -275,6 +278,7 @@ def test_rollback_goes_to_the_generation_before_and_stays_there(run):
         at.add("hello", generation="two")
         await reload(at)
         view = await at.orders.rollback("hello", "operator", wait=DEADLINE)
+        await hello.serving.cleared()
         assert (view.generation, view.state) == ("one", "running")
         assert at.exits[-1].cause == "rollback"
         assert at.preparation.served_generations["hello"] == Served("one", withdrawn="two")
@@ -492,6 +496,7 @@ def test_a_change_of_its_keys_in_the_configuration_is_followed(run):
         at.live.replace(replace(at.live.current, plugins={"hello": PluginOverrides(instances=2)}))
         await until(lambda: len(hello.instances) == 2, "it has two instances")
         await at.plugins.settled()
+        await hello.serving.cleared()
         assert {record.actor for record in at.exits} == {"configuration"}
 
     run(scenario)
@@ -636,5 +641,107 @@ def test_a_validator_says_all_that_is_wrong_with_code_that_workers_cannot_import
             await reload(at)
         assert (pids(hello), at.preparation.validated) == (before, validated)
         assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_a_prefix_that_comes_free_ends_the_wait_of_new_code(run):
+    """Row 44: it serves under its old prefix until it gets the one that its newest code wants."""
+
+    async def scenario(at):
+        at.add("other", Description(api_prefix="/app/taken"))
+        await serving(at, description=Description(api_prefix="/app/old"))
+        at.add("hello", Description(api_prefix="/app/taken"), generation="two")
+        with pytest.raises(ReplacementError, match="belongs to plugin 'other'"):
+            await reload(at)
+        await at.orders.disable("other", "operator", wait=DEADLINE)
+        await until(lambda: at.plugins.named("hello").prefix == "/app/taken", "it has the prefix")
+        view = await at.orders.show("hello")
+        assert (view.generation, view.state, view.error) == ("two", "running", None)
+
+    run(scenario)
+
+
+def test_an_exclusive_one_that_fails_under_another_prefix_keeps_its_own(run):
+    """Whoever waits for its old prefix does not get it before the new generation has proven itself."""
+
+    async def scenario(at):
+        hello = await serving(at, description=Description(api_prefix="/app/a"), exclusive=True)
+        at.add("second", Description(api_prefix="/app/a"))
+        await touched(at, "second")
+        await until(lambda: "second" in at.plugins, "the second one is seen")
+        await at.reaches("second", "refused")
+        at.add("hello", Description(api_prefix="/app/b"), generation="two", exclusive=True, steps=FAILS)
+        with pytest.raises(ReplacementError, match="no database"):
+            await reload(at)
+        await until(lambda: hello.ready == 1, "the old generation serves")
+        assert (hello.prefix, at.state("second")) == ("/app/a", "refused")
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_what_is_forgotten_between_two_looks_hides_nothing_else(run):
+    """The second look tells of a folder that nobody knows any more, and of one that is new."""
+
+    async def scenario(at):
+        at.preparation.plan(at.root, "gone")
+        await touched(at, "gone")
+        at.repository.knows("gone", active=False)
+        await at.discover()
+        shutil.rmtree(at.directory / "gone")
+        await at.orders.delete("gone", "operator")
+        at.preparation.plan(at.root, "shop", app="main:app")
+        await touched(at, "shop")
+        await until(lambda: "shop" in at.plugins, "the new one is seen")
+        await at.reaches("shop", "running")
+        assert "gone" not in at.plugins
+
+    run(scenario)
+
+
+def test_a_save_is_not_lost_when_its_reload_is_given_up(run, tmp_path):
+    """Disabled and enabled in the middle: what is served in the end is what the folder says."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        go = tmp_path / "go"
+        at.add("hello", generation="two", steps=("hello", f"wait:{go}", "ready", "serve"))
+        await touched(at, "hello")
+        await until(lambda: len(at.table.tree.children) == 2, "the successor is there")
+        disabled = asyncio.create_task(at.orders.disable("hello", "operator"))
+        enabled = asyncio.create_task(at.orders.enable("hello", "operator", wait=DEADLINE))
+        go.touch()
+        await asyncio.gather(disabled, enabled)
+        await until(lambda: hello.prepared and hello.prepared.build.generation.hash == "two", "the save is served")
+
+    run(scenario)
+
+
+def test_the_next_save_does_not_wait_for_workers_that_still_drain(run, tmp_path):
+    """A stream may keep one for as long as stop_timeout: its name is given to the next one meanwhile."""
+
+    async def scenario(at):
+        hello = await serving(at, steps=("hello", "ready", "deaf", "serve"), stop_timeout=2)
+        for generation in ("two", "three"):
+            at.add("hello", generation=generation)
+            view = await at.orders.reload("hello", "token:ci", wait=DEADLINE)
+            assert view.generation == generation
+        assert "one" in {child.spec.generation for child in at.table.tree.children}
+        await at.orders.disable("hello", "operator", wait=DEADLINE)
+        await until(lambda: at.table.tree.children == [], "all are gone", 10.0)
+        assert hello.instances == []
+
+    run(scenario)
+
+
+def test_nothing_is_begun_once_xcore_stops(run):
+    """An order may have waited for the database meanwhile."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        await at.plugins.close()
+        with pytest.raises(ConflictError, match="xcore is stopping"):
+            at.plugins.begin(hello, hello.restart("operator"))
 
     run(scenario)

@@ -1,5 +1,7 @@
 """The records of plugins, on both databases."""
 
+from dataclasses import replace
+
 import pytest
 
 from supervisor.errors import ConflictError, UnknownNameError
@@ -41,11 +43,19 @@ def test_an_unknown_name_is_an_error_that_says_what_is_known(opened):
     for operation in (
         plugins.get("hallo"),
         plugins.delete("hallo"),
-        plugins.status("hallo", active=True),
         plugins.update("hallo", PluginChanges(version="2")),
     ):
         with pytest.raises(UnknownNameError, match="known: hello"):
             run(operation)
+
+
+def test_what_could_never_say_what_it_is_can_be_disabled(opened):
+    """A folder whose code is broken, or that has no prefix yet: the operator's word is kept all the same."""
+    plugins, run = opened
+    row = run(plugins.status("broken", active=False))
+    assert (row.name, row.version, row.active) == ("broken", "", False)
+    run(plugins.register(replace(HELLO, name="broken")))
+    assert (run(plugins.get("broken")).active, run(plugins.get("broken")).version) == (False, HELLO.version)
 
 
 def test_update_writes_what_is_given_and_the_time(opened, clock):
