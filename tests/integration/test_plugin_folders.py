@@ -114,7 +114,8 @@ def test_the_refused_one_is_served_when_the_owner_of_its_prefix_is_disabled(syst
     project = (system.plugins / "shop" / "pyproject.toml").read_text()
     deploy(system, "rival", code("rival"))
     (system.plugins / "rival" / "pyproject.toml").write_text(f'{project}prefix = "/shop"\n')
-    system.wait_until(lambda: system.plugin("rival")["state"] == "refused", "the newcomer is refused")
+    refused = {"state": "refused", "ready": 0, "wanted": 1, "restarts": 0}
+    system.wait_until(lambda: system.health()["plugins"].get("rival") == refused, "the newcomer is refused")
     assert version(system) == 1
     assert system.xcore("plugin", "disable", "shop").returncode == 0
     wait_for_version(system, "rival")
