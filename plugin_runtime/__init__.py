@@ -1,12 +1,12 @@
 """The guest: runs inside plugins' environments and owns the contract between the processes of xcore.
 
-For plugins: ``client`` and ``sync_client``, which reach other plugins. Imported by every process of ours, so that all
-else waits inside the functions.
+For plugins: ``client`` and ``sync_client``, which reach other plugins, and ``settings``. Imported by every process of
+ours, so that all else waits inside the functions.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 __version__ = "0.1.0"
 
@@ -30,3 +30,17 @@ def sync_client(plugin: str, *, anonymous: bool = False, **options: Any) -> Any:
     from plugin_runtime import calls  # noqa: PLC0415 - see the top of the file
 
     return calls.sync_client(plugin, anonymous=anonymous, options=options)
+
+
+def settings(model: Any, *, prefix: Optional[str] = None) -> Any:
+    """Return ``model``, a dataclass or pydantic model, filled from the environment variables of this process.
+
+    Field ``port`` is read from ``SHOP_PORT`` in plugin ``shop``; ``prefix`` takes the place of ``SHOP_``. A variable
+    that is not there leaves the field its default.
+
+    Raises:
+        plugin_runtime.plugin_settings.SettingsError: names every variable that is missing or cannot be understood.
+    """
+    from plugin_runtime import plugin_settings  # noqa: PLC0415 - see the top of the file
+
+    return plugin_settings.read(model, prefix)

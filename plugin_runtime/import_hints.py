@@ -53,7 +53,7 @@ class PluginHints:
     def _of_plugins(self, name: str) -> str:
         plugin, _, module = name.partition(".")
         if plugin != self.plugin:
-            return "other plugins are other processes: call them over HTTP, under their prefixes"
+            return f"other plugins are other processes: call it over HTTP with plugin_runtime.client({plugin!r})"
         if ignored := self._ignored_file(module):
             return f"{ignored} exists, but is ignored: see .gitignore and manager.snapshot in config.json"
         return f"make {module.replace('.', '/')}.py in the folder of the plugin, or correct the import"

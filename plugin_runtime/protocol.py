@@ -230,6 +230,13 @@ class Schema:
 
 
 @dataclass(frozen=True)
+class Notes:
+    """What does not work in the child and keeps it from nothing, in sentences; they replace those said before."""
+
+    sentences: list[str]
+
+
+@dataclass(frozen=True)
 class Description:
     """What the validator found in a plugin; ``errors`` empty means it may be served."""
 
@@ -276,6 +283,7 @@ class WorkerSettings:
     describe: bool = False  # say what a validator would, once the plugin is imported
     local_path: str = ""  # of the gateways' local side
     local_key: str = ""
+    concured_lock: str = ""  # file that the process of Plugin.concured holds; "": this is not the one to run it
 
 
 @dataclass(frozen=True)

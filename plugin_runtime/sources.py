@@ -31,6 +31,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Optional
 
+from plugin_runtime import shims
+
 PARENT_PACKAGE = "plugins"
 SEED = "seed"
 """Contract of a ``run.py``, as settings name it; anything else names an app."""
@@ -156,7 +158,7 @@ class PluginsPackageFinder:
         if fullname.rpartition(".")[0] == PARENT_PACKAGE:
             raise ModuleNotFoundError(
                 f"cannot import {fullname!r} in plugin {self._plugin!r}: every plugin lives in a process of its own; "
-                "call the other one over HTTP, under its prefix",
+                f"call it over HTTP with plugin_runtime.client({_plugin_of(fullname)!r})",
                 name=fullname,
             )
         return None
@@ -171,6 +173,10 @@ class PluginsPackageFinder:
             loader=GenerationLoader(self._own, str(init), self._folders),
             submodule_search_locations=[self._folders.folder],
         )
+
+
+def _plugin_of(module: str) -> str:
+    return module.split(".")[1]
 
 
 def _namespace(name: str, locations: list[str]) -> ModuleSpec:
@@ -212,8 +218,15 @@ def _forget_finders_of(folders: SourceFolders) -> None:
 
 
 def install_plugin(plugin: str, folders: SourceFolders, contract: str) -> None:
-    """Make the plugin's code importable as its contract has it: an app's top-level modules too, a ``run.py``'s not."""
-    install(folders, plugin, [] if contract == SEED else import_roots(folders))
+    """Make the plugin's code importable as its contract has it: an app's top-level modules too, a ``run.py``'s not.
+
+    With a ``run.py`` go the modules of the founding system's host.
+    """
+    if contract == SEED:
+        install(folders, plugin)
+        shims.install()
+    else:
+        install(folders, plugin, import_roots(folders))
 
 
 def import_roots(folders: SourceFolders) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Optional
 
-from plugin_runtime import sources, task_metadata
+from plugin_runtime import plugin_settings, sources, task_metadata
 from plugin_runtime.entry_point import EntryPoint, EntryPointError
 from plugin_runtime.failure import FailureReport, Hints, StartFailedError
 from plugin_runtime.import_hints import PluginHints, TaskHints
@@ -32,6 +32,7 @@ def prepare(settings: TaskSettings) -> FailureReport:
     Raises:
         OSError: the working directory cannot be entered.
     """
+    plugin_settings.belong_to(settings.plugin or settings.owner)
     folders = None
     if settings.plugin:
         folders = SourceFolders.absolute(settings.plugin_folder, settings.plugin_source)

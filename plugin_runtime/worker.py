@@ -6,21 +6,25 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from plugin_runtime import calls, contracts, event_loop, validator
+from plugin_runtime.contracts import LoadedPlugin
 from plugin_runtime.contracts.served import ServedApp
 from plugin_runtime.control import ControlChannel
-from plugin_runtime.failure import FailureReport, StartFailedError
+from plugin_runtime.failure import FailureReport, StartFailedError, author_traceback, exception_line
 from plugin_runtime.inbox import Activity, Listener
 from plugin_runtime.joining import report_failure, take_part, tell_imports
 from plugin_runtime.lifespan import Lifespan, LifespanFailedError
 from plugin_runtime.link import LinkServer
+from plugin_runtime.own_job import OwnJob
 from plugin_runtime.protocol import (
     ExitCode,
     Failed,
     MakeSchema,
+    Notes,
     Phase,
     Progress,
     Ready,
@@ -57,6 +61,7 @@ class Worker:
         self._lifespan: Optional[Lifespan] = None
         self._served: Optional[ServedApp] = None
         """Once it is ready."""
+        self._own_job: Optional[OwnJob] = None
         self._stop_request: Optional[_StopRequest] = None
         self._stop_asked = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -98,6 +103,7 @@ class Worker:
         await self._listen(served)
         self._channel.send(Progress(Phase.READY.value))
         self._announce(served)
+        self._start_own_job(loaded)
 
     def _watch_signals(self) -> None:
         # Not before the plugin is imported: until then there is nothing to end in order, and a handler of the loop
@@ -142,6 +148,18 @@ class Worker:
             tell_imports(self._channel)
         asyncio.get_running_loop().call_later(IMPORTS_INTERVAL, self._tell_imports)
 
+    def _start_own_job(self, loaded: LoadedPlugin) -> None:
+        if loaded.find_concured is not None and self._settings.concured_lock:
+            self._own_job = OwnJob(loaded.find_concured, self._settings.concured_lock, self._own_job_failed)
+            self._own_job.start()
+
+    def _own_job_failed(self, error: BaseException) -> None:
+        cause = f"Plugin.concured has failed: {exception_line(error)}"
+        hint = "its traceback is in the plugin's log, and it is started again with the next start of the process"
+        self._channel.send(Notes([f"{cause}; {hint}"]), standing=True)
+        with suppress(OSError, ValueError):  # the plugin may have closed stderr
+            sys.stderr.write(f"{author_traceback(error)}{cause}\n")
+
     # --- what the control channel and signals say ---
 
     def _activity(self) -> Activity:
@@ -181,11 +199,15 @@ class Worker:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + drain
         if self._link is not None:
-            await self._unless_hurried(self._link.drain(drain * (1 - SHUTDOWN_SHARE)))
+            await self._unless_hurried(self._finish(self._link, drain * (1 - SHUTDOWN_SHARE)))
             await self._link.close()
         if self._lifespan is not None:
             rest = 0.0 if self._hurry.is_set() else deadline - loop.time()
             await self._lifespan.shutdown(max(rest, HURRIED_SHUTDOWN))
+
+    async def _finish(self, link: LinkServer, drain: float) -> None:
+        jobs = [self._own_job.stop(drain)] if self._own_job else []
+        await asyncio.gather(link.drain(drain), *jobs)
 
     async def _unless_hurried(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.ensure_future(work)

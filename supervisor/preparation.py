@@ -5,22 +5,21 @@ of what serves already is touched.
 """
 
 import asyncio
-import io
 import json
 import logging
 import os
 from collections import defaultdict, deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from plugin_runtime.protocol import Description, Failed, Phase
 from plugin_runtime.views import PluginError
+from supervisor.config.dotenv_file import DotenvFile, read_dotenv
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.plugin_keys import OUTSIDE_GENERATION
 from supervisor.config.regular_file import UnreadableFileError, read_text
@@ -215,6 +214,7 @@ class Preparation:
         configuration = self._live.current
         data = StateFolder(configuration.state_dir).data / manifest.plugin
         data.mkdir(parents=True, exist_ok=True)
+        dotenv = _dotenv(manifest.plugin, _dotenv_file(manifest.env_file, folder, generation))
         return Build(
             manifest=manifest,
             folder=folder,
@@ -224,12 +224,13 @@ class Preparation:
             variables=variables(
                 clean_environment(os.environ),
                 manifest,
-                _dotenv(manifest.plugin, _dotenv_file(manifest.env_file, folder, generation)),
+                dotenv.variables,
                 guest,
                 data,
             ),
             project=configuration.folder,
             entry_point=configuration.manager.plugins.entry_point,
+            notes=[f"cannot read {manifest.env_file}, {problem}" for problem in dotenv.problems],
         )
 
     def _restore(self, plugin: str, folder: Path, name: str) -> Prepared | None:
@@ -299,9 +300,8 @@ def _dotenv_file(name: str, folder: Path, generation: Generation) -> Path:
     return copy if copy.is_file() else folder / name
 
 
-def _dotenv(plugin: str, path: Path) -> Mapping[str, str]:
-    values = dotenv_values(stream=io.StringIO(_text_of(plugin, path) or ""), interpolate=False)
-    return {key: value for key, value in values.items() if value is not None}
+def _dotenv(plugin: str, path: Path) -> DotenvFile:
+    return read_dotenv(_text_of(plugin, path) or "")
 
 
 def error_of(failures: Sequence[Failed], log_tail: list[str]) -> PluginError:

@@ -14,7 +14,7 @@ def make_state_folder(folder: StateFolder) -> None:
         XcoreError: it cannot be made.
     """
     try:
-        for path in (folder.root, folder.run, folder.logs, folder.data):
+        for path in (folder.root, folder.run, folder.logs, folder.data, folder.locks):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.root.chmod(0o700)
         folder.run.chmod(0o700)

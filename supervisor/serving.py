@@ -86,7 +86,12 @@ class Serving:
     @property
     def notes(self) -> list[str]:
         """What does not work and keeps nobody from being served."""
-        return self._template.notes
+        settings = self.prepared.build.notes if self.prepared else []
+        return [
+            *self._template.notes,
+            *settings,
+            *(self.workers.notes.of(self.workers.children) if self.workers else []),
+        ]
 
     @property
     def template(self) -> str:

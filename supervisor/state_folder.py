@@ -76,6 +76,14 @@ class StateFolder:
         return self.root / "data"
 
     @property
+    def locks(self) -> Path:
+        return self.root / "locks"
+
+    def concured_lock(self, plugin: str) -> Path:
+        """Locked by the worker that runs ``Plugin.concured``. Never removed: a lock is a file's, not a name's."""
+        return self.locks / f"{plugin}.concured"
+
+    @property
     def logs(self) -> Path:
         """``logs/<name>.log``, rotated."""
         return self.root / "logs"

@@ -1,6 +1,6 @@
 """From what is known of a plugin to the child specs of its validator, its template and its workers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class Build:
     """Working directory of seed-contract plugins."""
     entry_point: str
     """Module of a seed-contract plugin, "run"."""
+    notes: Sequence[str] = ()
+    """What of its settings cannot be read, in sentences for people."""
 
     @property
     def name(self) -> str:
@@ -117,10 +119,14 @@ def template_of(
     )
 
 
+def instance_id(plugin: str, number: int) -> str:
+    return f"{plugin}.{number}"
+
+
 def worker_spec(build: Build, number: int, restart: RestartPolicy, liveness: LivenessPolicy) -> ChildSpec:
     """Instance ``number``, from 1."""
     return ChildSpec(
-        id=f"{build.name}.{number}",
+        id=instance_id(build.name, number),
         name=build.name,
         kind=Kind.WORKER,
         template=build.name,

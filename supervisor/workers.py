@@ -18,6 +18,7 @@ from plugin_runtime.protocol import (
     Cause,
     Description,
     Failed,
+    Notes,
     Phase,
     Progress,
     Schema,
@@ -29,6 +30,7 @@ from plugin_runtime.wire import Envelope
 from supervisor.changes import Changes
 from supervisor.child import Child
 from supervisor.child_events import StartRequested
+from supervisor.child_notes import ChildNotes
 from supervisor.child_record import SERVING
 from supervisor.config.policies import liveness_policy, restart_policy
 from supervisor.errors import ReplacementError
@@ -38,8 +40,9 @@ from supervisor.plugin_view import error_of_exit, error_of_failure
 from supervisor.preparation import Prepared
 from supervisor.recycling import Recycling
 from supervisor.replacement import Replacement, is_settled
+from supervisor.state_folder import StateFolder
 from supervisor.worker_link import Link, former_link, linked_settings, new_link
-from supervisor.worker_spec import worker_settings, worker_spec
+from supervisor.worker_spec import instance_id, worker_settings, worker_spec
 from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
@@ -74,6 +77,7 @@ class Workers:
         self.description: Description | None = None
         """What one of them says of the code; where it was only assumed before, each does."""
         self._prepared = prepared
+        self.notes = ChildNotes(changed)
         self._build = prepared.build
         self._prefix = prefix
         self._services = services
@@ -258,7 +262,9 @@ class Workers:
         link = self._links[child] = new_link(folder, self._build.name, token)
         self._services.gateways.admit_caller(link.caller)
         settings = worker_settings(self._build, self._prefix, supervisor.adopt_grace)
-        return linked_settings(replace(settings, describe=self._prepared.is_assumed), link, folder)
+        lock = _concured_lock(child, folder)
+        told = replace(settings, describe=self._prepared.is_assumed, concured_lock=lock)
+        return linked_settings(told, link, folder)
 
     def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
         link = self._links[child] = former_link(token, settings)
@@ -291,6 +297,8 @@ class Workers:
                 self._document.received(child, schema, self._prefix)
             case Schema():
                 logger.debug("%s: nobody wants its schema any more", child)
+            case Notes(sentences):
+                self.notes.said(child, sentences)
             case other:
                 logger.warning("%s sent an unexpected %s", child, type(other).__name__)
 
@@ -309,6 +317,7 @@ class Workers:
 
     def exited(self, child: Child, record: ExitView) -> None:
         self.last_exit = record
+        self.notes.forget(child)
         link = self._links.pop(child, None)
         if link is not None:
             self._services.gateways.tell_death(_death_of(link, record))
@@ -331,6 +340,12 @@ class Workers:
     def _tell(self) -> None:
         self._changed()
         self._changes.notify()
+
+
+def _concured_lock(child: Child, folder: StateFolder) -> str:
+    """For the first instance only."""
+    plugin = child.spec.name
+    return str(folder.concured_lock(plugin)) if child.spec.id == instance_id(plugin, 1) else ""
 
 
 def _death_of(link: Link, record: ExitView) -> UpstreamDied:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
-from plugin_runtime import sources
+from plugin_runtime import plugin_settings, sources
 from plugin_runtime.contracts import application, seed
 from plugin_runtime.contracts.seed import PluginInfo
 from plugin_runtime.contracts.served import ServedApp
@@ -22,6 +23,8 @@ class LoadedPlugin:
     served: ServedApp
     info: Optional[PluginInfo] = None
     router_prefix: str = ""
+    find_concured: Optional[Callable[[], Callable[[], Any]]] = None
+    """Returns ``Plugin.concured``, bound; None where the plugin has none."""
 
 
 def prepare(settings: WorkerSettings) -> FailureReport:
@@ -30,6 +33,7 @@ def prepare(settings: WorkerSettings) -> FailureReport:
     Raises:
         OSError: the working directory cannot be entered.
     """
+    plugin_settings.belong_to(settings.plugin)
     folders = SourceFolders.absolute(settings.folder, settings.source)
     sources.install_plugin(settings.plugin, folders, settings.contract)
     os.chdir(settings.working_directory)
@@ -49,4 +53,4 @@ def load(settings: WorkerSettings, report: FailureReport) -> LoadedPlugin:
         served = seed.serve(settings, loaded)
     except Exception as error:  # boundary: FastAPI goes through the plugin's routes here
         raise StartFailedError([report.of(error, Phase.IMPORT)]) from error
-    return LoadedPlugin(served, loaded.info, loaded.router.prefix)
+    return LoadedPlugin(served, loaded.info, loaded.router.prefix, seed.find_concured(loaded.plugin))

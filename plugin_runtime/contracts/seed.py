@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, Optional
 
 from plugin_runtime.contracts.served import ServedApp, framework_of
 from plugin_runtime.failure import FailureReport, StartFailedError
@@ -31,10 +32,11 @@ class PluginInfo:
 
 @dataclass(frozen=True)
 class SeedPlugin:
-    """A plugin that keeps the contract. The class Plugin is checked and not instantiated."""
+    """A plugin that keeps the contract. The class Plugin is checked, and instantiated for ``concured`` only."""
 
     info: PluginInfo
     router: Any
+    plugin: type
 
 
 def load(settings: WorkerSettings, report: FailureReport) -> SeedPlugin:
@@ -80,6 +82,20 @@ def include_prefix(prefix: str, router_prefix: str) -> str:
     return prefix
 
 
+def find_concured(plugin: type) -> Optional[Callable[[], Callable[[], Any]]]:
+    """What binds ``Plugin.concured``, to a new instance where it is a method of one; None where there is none."""
+    if getattr(plugin, "concured", None) is None:
+        return None
+    unbound = isinstance(inspect.getattr_static(plugin, "concured"), (staticmethod, classmethod))
+
+    def bind() -> Callable[[], Any]:
+        found: Any = plugin if unbound else plugin()
+        concured: Callable[[], Any] = found.concured
+        return concured
+
+    return bind
+
+
 def _schema_below(prefix: str, openapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
     def schema() -> dict[str, Any]:
         document = openapi()
@@ -122,12 +138,13 @@ class _Check:
 
     def module(self, module: ModuleType) -> SeedPlugin:
         info = self._plugin_info(getattr(module, "PLUGIN_INFO", _MISSING))
-        self._plugin_class(getattr(module, "Plugin", _MISSING))
+        plugin: Any = getattr(module, "Plugin", _MISSING)
+        self._plugin_class(plugin)
         router = getattr(module, "router", _MISSING)
         self._router(router)
         if self._errors:
             raise StartFailedError(self._errors)
-        return SeedPlugin(info, router)
+        return SeedPlugin(info, router, plugin)
 
     def _wrong(self, problem: str, hint: str) -> None:
         self._errors.append(_breach(self._plugin, self._file, problem, hint))
@@ -178,6 +195,8 @@ class _Check:
             self._wrong(f"Plugin is {_kind(plugin)}, not a class", hint)
         elif not hasattr(plugin, "run"):
             self._wrong("class Plugin has no attribute run", hint)
+        elif (concured := getattr(plugin, "concured", None)) is not None and not callable(concured):
+            self._wrong(f"Plugin.concured is {_kind(concured)}, not a function", "write: async def concured(self): ...")
 
     def _router(self, router: Any) -> None:
         if router is _MISSING:

@@ -12,6 +12,7 @@ from typing import Any
 from dotenv.parser import parse_stream
 from dotenv.variables import parse_variables
 
+from supervisor.config.dotenv_file import line_of
 from supervisor.config.json_text import MAX_DEPTH, JsonError, parse_json
 from supervisor.config.problems import annotation_at, dotted
 from supervisor.config.settings import Settings
@@ -46,12 +47,8 @@ def parse_dotenv(text: str, source: str, environ: Mapping[str, str]) -> dict[str
     variables: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
-            # Blank lines above it are part of the binding.
-            above = binding.original.string[: -len(binding.original.string.lstrip())].count("\n")
-            line = binding.original.line + above
-            raise ConfigurationError(
-                source, "", f"cannot read line {line}", hint="write NAME=value, or # for a comment"
-            )
+            cause = f"cannot read line {line_of(binding)}"
+            raise ConfigurationError(source, "", cause, hint="write NAME=value, or # for a comment")
         if binding.key is not None and binding.value is not None:
             atoms = parse_variables(binding.value)
             variables[binding.key] = "".join(atom.resolve({**variables, **environ}) for atom in atoms)

@@ -124,7 +124,7 @@ def outcome(process: subprocess.Popen, timeout: float = 20.0) -> tuple[int, str,
     return process.returncode, out, err
 
 
-def link_get(settings: WorkerSettings, path: str, draining: threading.Event | None = None):
+def link_get(settings: WorkerSettings, path: str, draining: threading.Event | None = None, *, user=None):
     """GET over a worker's link; status and decoded JSON body. None where the link closes before the answer.
 
     ``draining`` is set when the worker wants no new requests.
@@ -138,7 +138,7 @@ def link_get(settings: WorkerSettings, path: str, draining: threading.Event | No
         client=("127.0.0.1", 1),
         server=("testserver", 80),
         headers=[(b"host", b"testserver")],
-        state={},
+        state={"user": user, "request_id": "r1"},
     )
     with socket.socket(socket.AF_UNIX) as link, link.makefile("rb") as stream:
         link.settimeout(20)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+_OF_TESTS = {"plugins", "shop", "main", "run", "jobs", "reports", "helpers", "task_queue", "auth", "admin"}
+
 
 @pytest.fixture
 def restored_imports():
@@ -20,7 +22,7 @@ def restored_imports():
     for items, old in zip(lists, before, strict=True):
         items[:] = old
     for name in set(sys.modules) - modules:
-        if name.partition(".")[0] in {"plugins", "shop", "main", "run", "jobs", "reports", "helpers", "task_queue"}:
+        if name.partition(".")[0] in _OF_TESTS:
             del sys.modules[name]
     for name in set(linecache.cache) - lines:
         del linecache.cache[name]

@@ -35,7 +35,7 @@ def failure_of(tmp_path, files, *, ignored=()):
         ("import nowhere_to_be_found.deep", "poetry add nowhere_to_be_found"),
         ("import cv2", "poetry add opencv-python"),
         ("import json.nothing", "'json' is installed, but has no 'nothing'"),
-        ("import plugins.other", "call them over HTTP"),
+        ("import plugins.other", "plugin_runtime.client('other')"),
         ("from . import nothing.py", ""),
         ("from .missing import x", "make missing.py in the folder of the plugin"),
         ("from .secret import x", "secret.py exists, but is ignored"),

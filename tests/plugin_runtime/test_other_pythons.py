@@ -128,6 +128,90 @@ def test_a_router_is_served_at_its_public_path(tmp_path, environment, router_pre
     assert b'"paths":{"/x":' in supervisor.of(Schema)[0].document
 
 
+FOUNDING = """
+import asyncio
+from typing import List, Optional
+
+import plugin_runtime
+from admin.dependencies import require_admin
+from auth.dependencies import get_current_user
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel
+
+PLUGIN_INFO = {"version": "1", "author": "Ada", "Api_prefix": "/app/hello"}
+router = APIRouter(prefix="/hello")
+
+
+class Settings(BaseModel):
+    port: int
+    hosts: List[str] = []
+    colour: Optional[str] = None
+
+
+SETTINGS = plugin_runtime.settings(Settings)
+
+
+@router.get("/me")
+async def me(user=Depends(get_current_user)):
+    return [user, user.role, SETTINGS.port, SETTINGS.hosts]
+
+
+@router.get("/admin")
+def admin(user: dict = Depends(require_admin)):
+    return user["role"]
+
+
+class Plugin:
+    def run(self): ...
+
+    async def concured(self):
+        try:
+            print("begun", flush=True)
+            await asyncio.sleep(600)
+        finally:
+            print("ended", flush=True)
+"""
+
+
+def test_what_the_founding_system_gave_its_plugins_is_there(tmp_path, environment):
+    """With the frameworks of any time: who asks, the own job, typed settings."""
+    settings = make_plugin(tmp_path, {"run.py": FOUNDING}, concured_lock=str(tmp_path / "lock"))
+    variables = {"HELLO_PORT": "8000", "HELLO_HOSTS": '["a"]'}
+    user, admin = {"id": "7", "email": "a@b.c", "role": "user"}, {"id": None, "email": None, "role": "admin"}
+    with (
+        FakeSupervisor(tmp_path / "c.sock", settings) as supervisor,
+        Guest(supervisor, environment.python, environment.packages, variables) as process,
+    ):
+        assert process.stdout.readline() == "begun\n"
+        assert link_get(settings, "/app/hello/me", user=user) == (200, [user, "user", 8000, ["a"]])
+        assert [link_get(settings, "/app/hello/admin", user=who)[0] for who in (None, user, admin)] == [401, 403, 200]
+        supervisor.send(MakeSchema())
+        assert b'"scheme":"bearer"' in supervisor.wait_for(Schema).document
+        supervisor.stop_guest()
+        assert outcome(process) == (ExitCode.OK, "ended\n", "")
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({}, "HELLO_PORT is missing"),
+        ({"HELLO_PORT": "x"}, "HELLO_PORT: "),
+        ({"HELLO_PORT": "1", "HELLO_HOSTS": "a"}, "JSON"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named(tmp_path, environment, variables, problem):
+    """Both versions of pydantic put it in words of their own."""
+    settings = make_plugin(tmp_path, {"run.py": FOUNDING})
+    with (
+        FakeSupervisor(tmp_path / "c.sock", settings) as supervisor,
+        Guest(supervisor, environment.python, environment.packages, variables) as process,
+    ):
+        failed = supervisor.wait_for(Failed)
+        assert outcome(process)[0] == ExitCode.START_FAILED
+    assert (failed.type, failed.phase) == ("SettingsError", "import")
+    assert problem in failed.message
+
+
 def test_a_fastapi_app_finds_itself_below_its_prefix(tmp_path, environment):
     """Old Starlette needs stripped paths for it, new ones the full path; url_for is right in both."""
     settings = make_plugin(tmp_path, {"main.py": APP}, contract="app", entry="main:app")

@@ -24,6 +24,7 @@ from plugin_runtime.protocol import (
     Failed,
     Hello,
     MakeSchema,
+    Notes,
     Progress,
     Ready,
     Schema,
@@ -377,3 +378,77 @@ def test_what_requests_import_is_told_once_it_is_there(monkeypatch):
     asyncio.run(scenario())
     assert told[-1] == ("channel", "imported_by_a_request")
     assert len(told) == len({newest for _, newest in told}) > 1
+
+
+CONCURED = MINIMAL_RUN.replace(
+    "def run(self): ...",
+    """def run(self): ...
+    async def concured(self):
+        import asyncio
+        print("begun", flush=True)
+        try:
+            {work}
+        finally:
+            print("ended", flush=True)
+""",
+)
+
+
+def own_job_of(tmp_path, work, **settings):
+    lock = str(tmp_path / "hello.concured")
+    return make_plugin(tmp_path, {"run.py": CONCURED.replace("{work}", work)}, concured_lock=lock, **settings)
+
+
+def test_the_plugins_own_job_runs_from_ready_to_stop(tmp_path):
+    """Cancelled and awaited before the app is shut down."""
+    settings = own_job_of(tmp_path, "await asyncio.Event().wait()")
+    with FakeSupervisor(tmp_path / "c.sock", settings) as supervisor, Guest(supervisor) as process:
+        assert process.stdout.readline() == "begun\n"
+        supervisor.wait_for(Ready)
+        supervisor.stop_guest()
+        assert outcome(process) == (ExitCode.OK, "ended\n", "")
+    assert supervisor.of(Notes) == []
+
+
+def test_the_failure_of_the_plugins_own_job_is_noted_and_its_worker_serves_on(tmp_path):
+    """The traceback is the author's; a supervisor that takes over is told, too."""
+    settings = own_job_of(tmp_path, "raise ValueError('no such queue')")
+    with FakeSupervisor(tmp_path / "c.sock", settings) as supervisor, Guest(supervisor) as process:
+        (note,) = supervisor.wait_for(Notes).sentences
+        assert link_get(settings, "/app/hello/") == (200, {"hello": "world"})
+        supervisor.connections[-1].shutdown(2)
+        assert supervisor.wait_for(Notes, 2).sentences == [note]
+        supervisor.stop_guest()
+        code, _, errors = outcome(process)
+    assert code == ExitCode.OK
+    assert note.startswith(
+        "Plugin.concured has failed: ValueError: no such queue; its traceback is in the plugin's log"
+    )
+    assert "raise ValueError('no such queue')" in errors
+    assert "plugin_runtime" not in errors.partition("Plugin.concured has failed")[0]
+
+
+@pytest.mark.parametrize("settings", [{"concured_lock": ""}, {"validate_only": True}], ids=["other", "validator"])
+def test_the_plugins_own_job_runs_nowhere_else(tmp_path, settings):
+    """Neither in a second instance nor where the plugin is only looked at."""
+    settings = replace(own_job_of(tmp_path, "pass"), **settings)
+    with FakeSupervisor(tmp_path / "c.sock", settings) as supervisor, Guest(supervisor) as process:
+        if not settings.validate_only:
+            supervisor.wait_for(Ready)
+            assert link_get(settings, "/app/hello/") == (200, {"hello": "world"})
+            supervisor.stop_guest()
+        assert outcome(process)[:2] == (ExitCode.OK, "")
+
+
+def test_a_thread_of_the_plugins_own_job_does_not_keep_the_process(tmp_path):
+    """Nothing can end it; what the interpreter does at its end is done all the same."""
+    code = MINIMAL_RUN.replace(
+        "def run(self): ...",
+        "run = None\n    def concured(self):\n        import atexit, time\n"
+        "        atexit.register(print, 'bye')\n        print('begun')\n        time.sleep(600)\n",
+    )
+    settings = make_plugin(tmp_path, {"run.py": code}, concured_lock=str(tmp_path / "lock"))
+    with FakeSupervisor(tmp_path / "c.sock", settings) as supervisor, Guest(supervisor) as process:
+        assert process.stdout.readline() == "begun\n"
+        supervisor.stop_guest(drain=0.2)
+        assert outcome(process)[:2] == (ExitCode.OK, "bye\n")

@@ -87,6 +87,13 @@ def test_all_that_a_worker_needs_is_put_together(at, monkeypatch):
     assert (at.root / ".xcore" / "data" / "hello").is_dir()
 
 
+def test_a_line_of_the_dotenv_file_that_is_left_out_is_noted(at):
+    """Its author would look for the mistake everywhere else."""
+    (at.folder / ".env").write_text("A=1\nEMPTY\n= 5\n")
+    problem = "it is left out; write NAME=value, or # for a comment"
+    assert at.prepare().build.notes == [f"cannot read .env, line {number}: {problem}" for number in (2, 3)]
+
+
 def test_a_key_that_is_followed_live_makes_no_other_generation(at):
     """No process is started with it: whoever uses it asks the configuration in force."""
     before = at.prepare().build

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from plugin_runtime.protocol import Beat, Cause, RoutingSnapshot, State, Stop
+from plugin_runtime.protocol import Beat, Cause, Notes, RoutingSnapshot, State, Stop
 from plugin_runtime.views import PluginError
 from plugin_runtime.wire import Envelope
 from supervisor.child_events import Stalled, StopRequested
@@ -536,5 +536,38 @@ def test_many_orders_at_once_end_in_the_last_one(run):
 
     async def scale(at, count):
         await at.orders.scale("hello", count, "operator", wait=PATIENCE)
+
+    run(scenario)
+
+
+def test_what_a_process_says_does_not_work_is_noted_as_long_as_it_lives(run, caplog):
+    """Logged when it is new: said again by each connection, and by each of many workers."""
+
+    async def scenario(at):
+        hello = await serving(at, instances=2)
+        first, second = hello.instances
+        for child in (first, first, second):
+            hello.serving.workers.received(child, Envelope(Notes(["its queue is gone"])))
+        assert hello.notes == ["its queue is gone"]
+        logged = [record.getMessage() for record in caplog.records if record.name == "supervisor.child_notes"]
+        assert logged == [f"{child}: its queue is gone" for child in (first, second)]
+        hello.serving.workers.received(second, Envelope(Notes([])))
+        os.kill(first.pid, signal.SIGKILL)
+        await until(lambda: hello.notes == [], "the note has gone with its process")
+        await until(lambda: hello.ready == 2, "both serve")
+
+    run(scenario)
+
+
+def test_only_the_first_instance_runs_the_own_job(run):
+    """Whichever generation or incarnation it is, it goes by the same file."""
+
+    async def scenario(at):
+        hello = await serving(at, instances=3)
+        locks = [
+            hello.serving.workers.settings_for(child, f"token{number}")["concured_lock"]
+            for number, child in enumerate(hello.instances)
+        ]
+        assert locks == [str(at.table.folder.concured_lock("hello")), "", ""]
 
     run(scenario)

@@ -173,3 +173,27 @@ def test_the_plugin_class_is_not_instantiated(tmp_path):
     code = HEAD + INFO + "class Plugin:\n    def __init__(self): raise ValueError\n    def run(self): ...\n"
     assert load(tmp_path, {"run.py": code}).info.version == "1"
     assert importlib.import_module("plugins.hello.run").Plugin.run
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("", None),
+        ("    concured = None\n", None),
+        ("    def concured(self): return type(self).__name__\n", "Plugin"),
+        ("    @classmethod\n    def concured(cls): return cls.__name__\n", "Plugin"),
+        ("    def __init__(self): raise ValueError\n    @staticmethod\n    def concured(): return 1\n", 1),
+    ],
+    ids=["none", "None", "method", "classmethod", "staticmethod"],
+)
+def test_concured_is_bound_when_it_is_wanted(tmp_path, code, found):
+    """A method gets an instance, made in the process that runs it; what needs none gets none."""
+    loaded = load(tmp_path, {"run.py": HEAD + INFO + PLUGIN + code})
+    assert (loaded.find_concured and loaded.find_concured()()) == found
+
+
+def test_concured_that_is_no_function_is_a_breach(tmp_path):
+    """Said before it is served, not when it would have begun."""
+    (error,) = errors_of(tmp_path, {"run.py": HEAD + INFO + PLUGIN + "    concured = 5\n"})
+    assert "Plugin.concured is of type int, not a function" in error.message
+    assert error.hint == "write: async def concured(self): ..."
