@@ -19,6 +19,7 @@ from gateway.callers import Callers
 from gateway.catalogue import Catalogue
 from gateway.control import ControlAddress, ControlChannel, Load
 from gateway.deaths import Deaths
+from gateway.development import Development
 from gateway.dispatch import Dispatcher
 from gateway.door import Door
 from gateway.errors import HandshakeRefusedError
@@ -32,6 +33,7 @@ from gateway.settings import GatewayOptions, options_from
 from gateway.traffic import Tallies
 from gateway.upstreams import Upstreams
 from plugin_runtime import protocol
+from plugin_runtime.gateway_protocol import PluginTrouble
 from plugin_runtime.protocol import ExitCode
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class Gateway:
         self._catalogue = Catalogue()
         self._health = protocol.Health(DOWN)
         self._deaths = Deaths()
+        self._development: Development | None = None
         self._listening = asyncio.Event()
         self._ready = False
         self._draining = False
@@ -85,6 +88,7 @@ class Gateway:
             OSError, TimeoutError, wire.WireError: there is no supervisor, or none that makes sense.
         """
         settings = await self._channel.open()
+        self._development = Development() if settings.development else None
         try:
             self._build(settings, options_from(settings.options))
         except OSError as error:  # ssl.SSLError is one
@@ -119,7 +123,7 @@ class Gateway:
             settings.version,
         )
         sifter = Sifter(options.trusted_networks)
-        door = Door(create_admin(backend), self._upstreams, self._dispatcher, sifter, self._tokens)
+        door = Door(create_admin(backend), self._upstreams, self._dispatcher, sifter, self._tokens, self._development)
         self._server = create_server(door, options, listening=self._listening.set)
         self._local_door = LocalDoor(self._upstreams, self._dispatcher, sifter, self._callers)
         self._local = create_server(self._local_door, replace(options, ssl_certfile="", ssl_keyfile=""))
@@ -222,6 +226,8 @@ class Gateway:
                 self._tokens.replace(tokens)
             case protocol.PluginSchema():
                 self._catalogue.update(message)
+            case PluginTrouble() if self._development is not None:
+                self._development.update(message)
             case protocol.Stop(cause=cause, drain=drain):
                 self._stop(drain, replaced=cause != protocol.Cause.SHUTDOWN.value)
             case _:

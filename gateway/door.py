@@ -1,5 +1,8 @@
 """The ASGI door: what uvicorn received goes to a plugin's worker or to the gateway's own application."""
 
+from functools import partial
+
+from gateway.development import Development
 from gateway.dispatch import Dispatcher
 from gateway.errors import (
     BadRequestError,
@@ -7,13 +10,15 @@ from gateway.errors import (
     GatewayError,
     NotFoundError,
     NotRoutedError,
+    Response,
     WebSocketRefusedError,
+    render,
 )
 from gateway.headers import Forwarded, Sifter
 from gateway.identity import Tokens, user_of
 from gateway.routes import CORE, check_path
 from gateway.upstreams import Pool, Upstreams
-from gateway.visit import Application, DisconnectWatch, Message, Receive, Scope, Send, Visit, error_messages
+from gateway.visit import Application, DisconnectWatch, Message, Receive, Render, Scope, Send, Visit, response_messages
 from plugin_runtime.framing import RequestHead
 
 POLICY_VIOLATION = 1008
@@ -29,8 +34,16 @@ class Door:
     """The ASGI application that uvicorn calls."""
 
     def __init__(
-        self, core: Application, upstreams: Upstreams, dispatcher: Dispatcher, sifter: Sifter, tokens: Tokens
+        self,
+        core: Application,
+        upstreams: Upstreams,
+        dispatcher: Dispatcher,
+        sifter: Sifter,
+        tokens: Tokens,
+        development: Development | None = None,
     ) -> None:
+        """``development``: what knows more of failures than clients are told otherwise."""
+        self._development = development
         self._core = core
         self._upstreams = upstreams
         self._dispatcher = dispatcher
@@ -56,11 +69,21 @@ class Door:
             if forwarded.websocket:
                 raise WebSocketRefusedError(pool.route.plugin)
         except GatewayError as error:
-            await _send_error(error, send)
+            await _send_response(render(error), send)
             return
-        visit = Visit(receive, send)
+        if self._development is not None:
+            watched = self._development.watched(scope["headers"], pool)
+            if watched is not None:
+                await _send_response(watched, send)
+                return
+        visit = Visit(receive, send, self._renderer(scope, pool))
         head = self._head(scope, forwarded)
         await visit.run(self._dispatcher, pool, head, self._watch, has_body=forwarded.has_body)
+
+    def _renderer(self, scope: Scope, pool: Pool) -> Render:
+        if self._development is None:
+            return render
+        return partial(self._development.render, method=scope["method"], fields=scope["headers"], pool=pool)
 
     def _route(self, scope: Scope) -> Pool | None:
         """Return the plugin's pool, None for the gateway's own application.
@@ -137,6 +160,6 @@ def _limited(receive: Receive) -> Receive:
     return limited
 
 
-async def _send_error(error: GatewayError, send: Send) -> None:
-    for message in error_messages(error):
+async def _send_response(response: Response, send: Send) -> None:
+    for message in response_messages(response):
         await send(message)

@@ -27,14 +27,17 @@ Each knows the HTTP status that fits and renders as ExceptionResponse: {"type", 
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from plugin_runtime.gateway_protocol import Refusal
 
 Headers = list[tuple[bytes, bytes]]
+Response = tuple[int, Headers, bytes]
+"""Status, header fields and body."""
 
 
 class GatewayError(Exception):
@@ -151,6 +154,7 @@ class RequestFailedError(GatewayError):
 
     def __init__(self, plugin: str, message: str, *, retry_after: float = 0.0, **extension: Any) -> None:
         super().__init__(message, plugin=plugin, **extension)
+        self.plugin = plugin
         self.retry_after = retry_after
 
     @property
@@ -253,14 +257,18 @@ class HandshakeRefusedError(GatewayError):
         super().__init__(f"cannot join the supervisor: {reason}")
 
 
-def exception_response(error: GatewayError) -> dict[str, Any]:
-    """Return the body of the answer, before it is made JSON."""
-    return {"type": error.type, "message": error.message, "extension": error.extension}
+def exception_response(error: GatewayError, more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Return the body of the answer, before it is made JSON. ``more``: goes into the extension as well."""
+    return {"type": error.type, "message": error.message, "extension": {**error.extension, **more}}
 
 
-def render(error: GatewayError) -> tuple[int, Headers, bytes]:
-    """Return status, header fields and body of the whole answer."""
-    body = json.dumps(exception_response(error)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-    return int(error.status), headers, body
+def render(error: GatewayError, more: Mapping[str, Any] = MappingProxyType({})) -> Response:
+    """Return the whole answer. ``more``: goes into the extension as well."""
+    body = json.dumps(exception_response(error, more)).encode()
+    return response(error, body, [(b"content-type", b"application/json")])
+
+
+def response(error: GatewayError, body: bytes, fields: Headers) -> Response:
+    """Return the whole answer with this body, which ``fields`` tell about."""
+    own = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    return int(error.status), [*fields, (b"content-length", b"%d" % len(body)), *own], body

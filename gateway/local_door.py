@@ -23,11 +23,12 @@ from gateway.errors import (
     UnknownCallerError,
     UnknownNameError,
     WebSocketRefusedError,
+    render,
 )
 from gateway.headers import Field, Sifter
 from gateway.routes import CORE, encoded
 from gateway.upstreams import Pool, Upstreams
-from gateway.visit import DisconnectWatch, Receive, Scope, Send, Visit, error_messages
+from gateway.visit import DisconnectWatch, Receive, Scope, Send, Visit, response_messages
 from plugin_runtime.call_protocol import HOPS_FIELD, KEY_FIELD, LOCAL_HOST, MOST_HOPS, NAME_MARK, USER_FIELD
 from plugin_runtime.framing import RequestHead
 
@@ -63,7 +64,7 @@ class LocalDoor:
         try:
             pool, head, has_body = self._admit(scope)
         except GatewayError as error:
-            for message in error_messages(error):
+            for message in response_messages(render(error)):
                 await send(message)
             return
         visit = Visit(receive, send)

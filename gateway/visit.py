@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from gateway.dispatch import Dispatcher, Exchange
-from gateway.errors import GatewayError, render
+from gateway.errors import GatewayError, Response, render
 from gateway.headers import BODILESS, Field
 from gateway.upstreams import Pool
 from plugin_runtime.framing import RequestHead
@@ -22,6 +22,7 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Render = Callable[[GatewayError], Response]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 WATCH_INTERVAL = 0.03
@@ -42,12 +43,15 @@ class Visit:
         "_messages",
         "_reader",
         "_receive",
+        "_render",
         "_send",
         "_waiter",
         "over",
     )
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, render: Render = render) -> None:
+        """``render``: makes the answer where there is none of the plugin."""
+        self._render = render
         self._receive = receive
         self._send = send
         self._messages: list[Message | None] = []
@@ -104,7 +108,7 @@ class Visit:
         self._put({"type": "http.response.body", "body": b"" if self._bodiless else data, "more_body": not end})
 
     def refused(self, error: GatewayError) -> None:
-        start, body = error_messages(error)
+        start, body = response_messages(self._render(error))
         self._messages.append(start)
         self._put(body)
 
@@ -221,9 +225,9 @@ class DisconnectWatch:
             self._arm()
 
 
-def error_messages(error: GatewayError) -> tuple[Message, Message]:
-    """Return the whole answer of a request that failed."""
-    status, fields, body = render(error)
+def response_messages(response: Response) -> tuple[Message, Message]:
+    """Return a whole answer as uvicorn takes it."""
+    status, fields, body = response
     return (
         {"type": "http.response.start", "status": status, "headers": fields},
         {"type": "http.response.body", "body": body, "more_body": False},

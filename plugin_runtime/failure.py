@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import linecache
 import os
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from plugin_runtime.excerpt import excerpt
 from plugin_runtime.import_hints import PluginHints
 from plugin_runtime.protocol import Failed, Phase
 from plugin_runtime.sources import SourceFolders
@@ -17,6 +19,8 @@ _MESSAGE_LIMIT = 4000
 """Characters; some libraries put whole documents into their exceptions."""
 _TRACEBACK_LIMIT = 20_000
 """Characters; the end of a traceback is what matters."""
+_OS_MODULE = frozenset({os.__file__, "<frozen os>"})
+"""How tracebacks name the module os."""
 _OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 - compared as strings
 
 
@@ -38,6 +42,7 @@ class StartFailedError(Exception):
             hint="\n".join(error.hint for error in self.errors if error.hint),
             traceback=first.traceback,
             location=first.location,
+            excerpt=first.excerpt,
             permanent=any(error.permanent for error in self.errors),
         )
 
@@ -58,10 +63,13 @@ class FailureReport:
     code: tuple[SourceFolders, ...]
     """Where the author's own files are."""
     hints: Hints
+    variables: str = "the environment of xcore"
+    """Where its environment variables are set, for people."""
 
     @classmethod
     def of_plugin(cls, plugin: str, folders: SourceFolders) -> FailureReport:
-        return cls(f"plugin {plugin!r}", (folders,), PluginHints(plugin, folders))
+        variables = "the .env of the plugin, or under env in [tool.xcore] of its pyproject.toml"
+        return cls(f"plugin {plugin!r}", (folders,), PluginHints(plugin, folders), variables)
 
     def of(self, error: BaseException, phase: Phase) -> Failed:
         """Describe an exception that the author's code raised in this phase.
@@ -69,13 +77,15 @@ class FailureReport:
         A missing module and a syntax error stay until a file or the environment changes; any other error may be
         the weather, and another start may succeed.
         """
+        file, line = self._place(error)
         return Failed(
             phase=phase.value,
             type=type(error).__name__,
             message=f"cannot start {self.subject}: {_what(error)}",
-            hint=self.hints.of(error.name) if isinstance(error, ModuleNotFoundError) and error.name else "",
+            hint=sendable(self._hint(error)),
             traceback=author_traceback(error),
-            location=self._location(error),
+            location=sendable(f"{self._relative(file)}:{line}") if file else "",
+            excerpt=[sendable(shown) for shown in excerpt(linecache.getlines(file), line)],
             permanent=isinstance(error, (SyntaxError, ImportError)),
         )
 
@@ -85,16 +95,25 @@ class FailureReport:
         Never permanent: databases and other services come back.
         """
         failed = self.of(error.__cause__ or error, Phase.LIFESPAN)
-        return replace(failed, permanent=False)
+        return replace(failed, permanent=False, hint=failed.hint or getattr(error, "hint", ""))
 
-    def _location(self, error: BaseException) -> str:
-        """The innermost line of the author's own code."""
-        if isinstance(error, SyntaxError) and error.filename and self._relative(error.filename):
-            return f"{self._relative(error.filename)}:{error.lineno}"
-        for frame in reversed(traceback.extract_tb(error.__traceback__)):
-            if name := self._relative(frame.filename):
-                return f"{name}:{frame.lineno}"
+    def _hint(self, error: BaseException) -> str:
+        if isinstance(error, ModuleNotFoundError):
+            return self.hints.of(error.name) if error.name else ""
+        if _is_missing_variable(error):
+            return f"set {error.args[0]} in {self.variables}"
+        if isinstance(error, FileNotFoundError) and _is_relative(error.filename):
+            return f"{error.filename!r} was looked for in {os.getcwd()}; name files by their place beside __file__"  # noqa: PTH109 - a string
         return ""
+
+    def _place(self, error: BaseException) -> tuple[str, int]:
+        """File and line of the innermost line of the author's own code; "" and 0 where there is none."""
+        if isinstance(error, SyntaxError) and error.filename and self._relative(error.filename):
+            return error.filename, error.lineno or 0
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if self._relative(frame.filename):
+                return frame.filename, frame.lineno or 0
+        return "", 0
 
     def _relative(self, filename: str) -> str:
         """Name of a file of the author's; "" for any other."""
@@ -128,6 +147,16 @@ def _what(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it ended the process with sys.exit({error.code!r})"
     return exception_line(error)
+
+
+def _is_missing_variable(error: BaseException) -> bool:
+    """Whether ``os.environ`` was asked for what is not in it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, KeyError) and bool(frames) and frames[-1].filename in _OS_MODULE
+
+
+def _is_relative(filename: object) -> bool:
+    return isinstance(filename, str) and not os.path.isabs(filename)  # noqa: PTH117 - a string
 
 
 def _chain(described: traceback.TracebackException) -> Iterator[traceback.TracebackException]:

@@ -1,4 +1,5 @@
-"""The contract of gateways: what they tell the supervisor of the requests that come through them.
+"""The contract of gateways: what they tell the supervisor of the requests that come through them, and what of plugins
+they are told in development mode.
 
 Part of the contract, with the rules of protocol.py: frozen dataclasses, no behaviour, standard library only,
 Python 3.9. The messages travel over the same control channel.
@@ -22,6 +23,26 @@ class Refusal(str, Enum):
     FAILED = "failed"  # the application did, or what it answered is no HTTP
     TIMED_OUT = "timed_out"  # request_timeout
     BODY_TOO_LARGE = "body_too_large"  # gateway.max_body_mb
+
+
+@dataclass(frozen=True)
+class PluginTrouble:
+    """Why a plugin is not served, for whoever develops it; told in development mode only.
+
+    Fields are those of views.PluginError; none is set where nothing is wrong.
+    """
+
+    plugin: str
+    phase: str = ""
+    type: str = ""
+    message: str = ""
+    hint: str = ""
+    location: str = ""
+    excerpt: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    traceback: str = ""
+    log_tail: list[str] = field(default_factory=list)
+    progress: list[str] = field(default_factory=list)  # last lines of its installer, while that runs
 
 
 @dataclass(frozen=True)

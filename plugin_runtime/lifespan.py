@@ -14,6 +14,10 @@ _UNWIND_TIME = 1.0
 class LifespanFailedError(RuntimeError):
     """The app said startup.failed, or did not answer in time; ``__cause__`` is what it raised, if it raised."""
 
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(problem)
+        self.hint = hint
+
 
 class Lifespan:
     """Drives one app through its lifespan, in a task of its own; used once.
@@ -43,7 +47,8 @@ class Lifespan:
             answer = await self._ask("lifespan.startup", timeout)
         except asyncio.TimeoutError:
             await self._cancel()
-            raise LifespanFailedError(f"lifespan start-up took longer than {timeout:g} s") from None
+            hint = "it has four fifths of start_timeout: have it do less, or raise that in its [tool.xcore]"
+            raise LifespanFailedError(f"lifespan start-up took longer than {timeout:g} s", hint) from None
         except asyncio.CancelledError:
             await self._cancel()
             raise

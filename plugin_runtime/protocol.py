@@ -204,6 +204,7 @@ class Failed:
     traceback: str = ""
     location: str = ""  # "run.py:12", the innermost line of the plugin's own code; of a template: the module's name
     permanent: bool = False
+    excerpt: list[str] = field(default_factory=list)  # the line of ``location`` and its neighbours, for people
 
 
 @dataclass(frozen=True)
@@ -297,6 +298,7 @@ class GatewaySettings:
     version: str = ""
     door_path: str = ""  # where it hands the listening sockets to another supervisor; "": nowhere
     local_fd: Optional[int] = None  # of the local side's listening socket
+    development: bool = False  # it may tell clients on this machine why a plugin cannot be served
 
 
 # --- control channel: supervisor and gateway ----------------------------------------------------------------

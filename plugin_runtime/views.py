@@ -53,6 +53,7 @@ class ExitView:
 class PluginError:
     """What keeps a plugin from being served, and what to do about it.
 
+    ``excerpt``: the line that ``location`` names and its neighbours, each with its number, the line itself marked.
     ``problems``: where ``message`` and ``hint`` hold several, each of them as a sentence of its own; else empty.
     """
 
@@ -64,6 +65,7 @@ class PluginError:
     traceback: str = ""
     log_tail: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    excerpt: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class PluginView:
     """A plugin as /admin/plugins shows it.
 
     ``notes``: what does not work and keeps it from nothing. ``template``: id of the process that its workers are forked
-    from, which other plugins may share; "" where they are started from nothing.
+    from, which other plugins may share; "" where they are started from nothing. ``outdated``: it serves something else
+    than its folder says, which cannot be served; ``error`` says why.
     """
 
     name: str
@@ -108,6 +111,7 @@ class PluginView:
     traffic: TrafficView = field(default_factory=TrafficView)
     notes: list[str] = field(default_factory=list)
     template: str = ""
+    outdated: bool = False
 
 
 @dataclass(frozen=True)

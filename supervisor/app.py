@@ -85,8 +85,10 @@ THREADS = STARTS + 4
 """For what blocks, which is short; as many as asyncio would start, at most."""
 
 
-def run(configuration: Configuration) -> int:
+def run(configuration: Configuration, *, development: bool) -> int:
     """Run everything until it is told to stop; return the exit code. Never returns where an upgrade is asked for.
+
+    ``development``: gateways tell clients on this machine why a plugin cannot be served.
 
     Raises:
         XcoreError: it cannot start; nothing that it began is left running. What a supervisor before has left is its
@@ -94,13 +96,13 @@ def run(configuration: Configuration) -> int:
     """
     configure_logging(configuration)
     become_subreaper()
-    if asyncio.run(_supervise(configuration)) is End.UPGRADE:
+    if asyncio.run(_supervise(configuration, development=development)) is End.UPGRADE:
         execute_anew()
     let_go_of_output()
     return ExitCode.OK
 
 
-async def _supervise(configuration: Configuration) -> End:
+async def _supervise(configuration: Configuration, *, development: bool) -> End:
     folder = StateFolder(configuration.state_dir)
     asyncio.get_running_loop().set_default_executor(standing_threads(THREADS))
     async with AsyncExitStack() as stack:
@@ -109,7 +111,7 @@ async def _supervise(configuration: Configuration) -> End:
         lock.acquire(_waits_for_guard)
         stack.callback(lock.release)
         folder = replace(folder, mark=tree_mark(folder.mark_file))
-        supervisor = Supervisor(configuration, folder, Takeover(folder))
+        supervisor = Supervisor(configuration, folder, Takeover(folder), dev=development)
         try:
             await supervisor.start(stack)
             end = await supervisor.serve_until_stopped()
@@ -170,18 +172,18 @@ async def make_surroundings(
 class Supervisor:
     """Everything that runs in the supervisor's process. ``start`` makes the parts and registers their end."""
 
-    def __init__(self, configuration: Configuration, folder: StateFolder, takeover: Takeover) -> None:
+    def __init__(self, configuration: Configuration, folder: StateFolder, takeover: Takeover, *, dev: bool) -> None:
         self._configuration = configuration
         self._live = LiveConfiguration(configuration)
         self._reconfiguration = Reconfiguration(self._live, configuration.path, os.environ)
         self._folder = folder
         self._takeover = takeover
-        self._recorder = Recorder()
+        recorder = self._recorder = Recorder()
         self._clock = SystemClock()
         self._operations = Operations(self._record_action, self._clock)
         self._draining = False
         self._news = HealthNews(self._health, self._tell_health)
-        self._gateways = Gateways(folder, self._operations.perform, self._news.changed, self._recorder.put)
+        self._gateways = Gateways(folder, self._operations.perform, self._news.changed, recorder.put, development=dev)
         self._guarding = Guarding(takeover.guards, self._recorder.put)
         self._tree = Tree(self._clock)
         self._order = OrderToEnd(self._tree.hurry)
@@ -336,7 +338,8 @@ class Supervisor:
 
     def _make_gateway_processes(self) -> GatewayProcesses:
         def make_spec(number: int) -> ChildSpec:
-            return gateway_spec(self._live.current, number, *self._doors, self._url)
+            development = self._gateways.development
+            return gateway_spec(self._live.current, number, *self._doors, self._url, development=development)
 
         processes = GatewayProcesses(self._gateways, make_spec, self._tree, self._around, self._news.changes)
         self._live.subscribe(processes.configured)

@@ -14,6 +14,7 @@ from pathlib import Path
 from plugin_runtime.protocol import Cause, Phase
 from supervisor.config.policies import restart_policy
 from supervisor.errors import ConflictError, PluginRefusedError, ReplacementError, StoreError
+from supervisor.installer_progress import InstallerProgress
 from supervisor.manifest import PluginManifest
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_trouble import PluginTrouble
@@ -49,7 +50,7 @@ class Deployment:
         ``changed``: called when there is anything new to be shown, or to be told to the gateways.
         """
         self.serving = Serving(name, services, changed)
-        self.is_installing = False
+        self.installer = InstallerProgress(name, services.around, changed)
         self.is_stale = False
         """The folder may say something else than what was prepared last."""
         self.lock = asyncio.Lock()
@@ -78,6 +79,11 @@ class Deployment:
     def is_expected(self) -> bool:
         """Whether a ready worker may be there soon."""
         return self.is_beginning or self.serving.is_expected
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether something serves that is not what the folder says, which cannot be served."""
+        return self.trouble.error is not None and self.serving.prepared is not None
 
     # --- what is done with it ---
 
@@ -194,7 +200,8 @@ class Deployment:
             if self._is_wanted:
                 await self.trouble.guard(self._prepare_and_begin(), "cannot be served")
         finally:
-            self.is_beginning = self.is_installing = False
+            self.is_beginning = False
+            self.installer.end()
             self._changed()
 
     async def _renew(self, cause: Cause, actor: str) -> None:
@@ -210,7 +217,7 @@ class Deployment:
             self.is_stale = True  # given up, and not done
             raise
         finally:
-            self.is_installing = False
+            self.installer.end()
             self._changed()
 
     async def _prepare_and_begin(self) -> None:
@@ -226,7 +233,7 @@ class Deployment:
         except PreparationError as error:
             if kept is None:
                 raise
-            logger.error("Plugin %s is served as it was (%s): %s", self._name, error.error.phase, error)  # noqa: TRY400
+            logger.error("Plugin %s is served as it was (%s): %s", self._name, error.error.phase, error.told)  # noqa: TRY400
             await self._begin(kept)
             self.trouble.failed(error.error)
             return
@@ -241,7 +248,7 @@ class Deployment:
             self.serving.held.take(prefix)
             self._changed()
         before, may_assume = self.serving.prepared, self.serving.is_overlapping(manifest)
-        prepared = await preparation.prepare(manifest, self._folder, self._progress, before, may_assume=may_assume)
+        prepared = await preparation.prepare(manifest, self._folder, self.installer.said, before, may_assume=may_assume)
         self._served.expect(prepared)
         return prepared
 
@@ -291,10 +298,3 @@ class Deployment:
         except StoreError as error:
             # Serving never depends on the database; the record is written at the next start at the latest.
             logger.warning("Cannot register plugin %s: %s", self._name, error)
-
-    def _progress(self, line: str) -> None:
-        self._services.around.logs.write(self._name, "installer", "out", [line])
-        if not self.is_installing:
-            self.is_installing = True
-            logger.info("Building the environment of plugin %s", self._name)
-            self._changed()

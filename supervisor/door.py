@@ -112,6 +112,26 @@ def is_as_configured(door: socket.socket, configuration: Configuration) -> bool:
     return door.family == family and address in wanted
 
 
+def refuse_open_door(configuration: Configuration) -> None:
+    """Let nobody but this machine in where errors are shown with their tracebacks. Blocks for the resolver.
+
+    Raises:
+        ConfigurationError: ``gateway.host`` is reached from elsewhere.
+    """
+    host = configuration.gateway.host
+    try:
+        addresses = {entry[4][0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return  # who binds it says so better
+    if not all(ipaddress.ip_address(str(address)).is_loopback for address in addresses):
+        raise ConfigurationError(
+            str(configuration.path),
+            "gateway.host",
+            f"cannot run with --dev on {host}: other machines would be shown tracebacks and log lines",
+            hint='set it to "127.0.0.1", or leave --dev out',
+        )
+
+
 def url_of(door: socket.socket, *, tls: bool) -> str:
     """How to reach it from this machine."""
     host, port = door.getsockname()[:2]

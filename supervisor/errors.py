@@ -19,6 +19,7 @@ Each takes fields and builds its own message, "cannot <verb> <object>: <cause>";
 known. An error type is raised by the adapter that knows the cause, and foreign errors are translated there, once.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -47,15 +48,27 @@ class ConfigurationError(XcoreError):
 
 
 class PluginInvalidError(XcoreError):
-    """``place``: file and key or line, as the author would look for it."""
+    """``place``: file and key, as the author would look for it; ``location``: file and line, where that is known."""
 
     status = 422
 
-    def __init__(self, plugin: str, place: str, problem: str, *, hint: str = "") -> None:
+    def __init__(
+        self,
+        plugin: str,
+        place: str,
+        problem: str,
+        *,
+        hint: str = "",
+        location: str = "",
+        excerpt: Sequence[str] = (),
+    ) -> None:
+        """``excerpt``: the line of ``location`` and its neighbours."""
         super().__init__(f"plugin {plugin!r}: {place}: {problem}", hint=hint)
         self.plugin = plugin
         self.place = place
         self.problem = problem
+        self.location = location
+        self.excerpt = list(excerpt)
 
 
 class PluginRefusedError(XcoreError):

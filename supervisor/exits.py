@@ -8,6 +8,16 @@ from plugin_runtime.protocol import Beat, Cause
 from plugin_runtime.views import ExitView
 from supervisor.spec import ChildSpec, ExitStatus
 
+_HINTS = {
+    Cause.START_TIMEOUT.value: "have it do less before it is ready, or raise start_timeout in its [tool.xcore]",
+    Cause.HANG.value: "its stacks say where its event loop was stuck: run what blocks in a thread",
+    Cause.MEMORY_LIMIT.value: "see what it keeps in memory, or raise memory_hard_mb in its [tool.xcore]",
+    Cause.OUT_OF_MEMORY.value: "the machine has no memory left: have fewer instances, or more memory",
+    Cause.SIGNAL.value: "no signal of xcore's: native code that failed, or somebody outside",
+    Cause.CRASH.value: "its last lines may say why it ended itself",
+}
+"""What to do about a worker that died without a word, by the cause."""
+
 
 def exit_record(
     spec: ChildSpec,
@@ -54,3 +64,8 @@ def explain(record: ExitView) -> str:
     by = f" by {record.actor}" if record.actor else ""
     said = f": {record.message}" if record.message else ""
     return f"{record.instance} (pid {record.pid}) ended after {record.uptime:.1f} s, {record.cause}{by}, {how}{said}"
+
+
+def advice(record: ExitView) -> str:
+    """What to do about a process that died without a word; "" where nothing is known."""
+    return _HINTS.get(record.cause, "")

@@ -25,10 +25,19 @@ _DESCRIPTORS = ("listen_fd", "local_fd")
 
 
 def gateway_spec(
-    configuration: Configuration, number: int, door: socket.socket, local: socket.socket, url: str
+    configuration: Configuration,
+    number: int,
+    door: socket.socket,
+    local: socket.socket,
+    url: str,
+    *,
+    development: bool,
 ) -> ChildSpec:
-    """Gateway ``number``, from 1; it inherits ``door``, reached at ``url``, and ``local``, that of the local side."""
-    settings = _settings(configuration, door, local, url)
+    """Gateway ``number``, from 1; it inherits ``door``, reached at ``url``, and ``local``, that of the local side.
+
+    ``development``: it may tell clients on this machine why a plugin cannot be served.
+    """
+    settings = _settings(configuration, door, local, url, development=development)
     return ChildSpec(
         id=f"{Kind.GATEWAY.value}.{number}",
         name=Kind.GATEWAY.value,
@@ -44,7 +53,9 @@ def gateway_spec(
     )
 
 
-def _settings(configuration: Configuration, door: socket.socket, local: socket.socket, url: str) -> Mapping[str, Any]:
+def _settings(
+    configuration: Configuration, door: socket.socket, local: socket.socket, url: str, *, development: bool
+) -> Mapping[str, Any]:
     """The wire form of its GatewaySettings; where it hands the door over is each process's own."""
     options = configuration.gateway.model_dump(mode="json", exclude=_ITS_OWN)
     paths = {"ssl_certfile": configuration.ssl_certfile, "ssl_keyfile": configuration.ssl_keyfile}
@@ -57,6 +68,7 @@ def _settings(configuration: Configuration, door: socket.socket, local: socket.s
             adopt_grace=configuration.supervisor.adopt_grace,
             version=__version__,
             local_fd=local.fileno(),
+            development=development,
         )
     )
     return settings

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from plugin_runtime.gateway_protocol import Traffic, Wake
+from plugin_runtime.gateway_protocol import PluginTrouble, Traffic, Wake
 from plugin_runtime.protocol import (
     Call,
     Caller,
@@ -55,6 +55,7 @@ class Published:
     health: Health = field(default_factory=lambda: Health("down"))
     tokens: TokenTable = field(default_factory=lambda: TokenTable([]))
     schemas: dict[str, PluginSchema] = field(default_factory=dict)
+    troubles: dict[str, PluginTrouble] = field(default_factory=dict)
 
     def snapshot(self, number: int, count: int) -> RoutingSnapshot:
         """For gateway ``number`` of ``count``."""
@@ -81,8 +82,14 @@ class Gateways:
         changed: Callable[[], None],
         recorded: Callable[[ExitView], None],
         ack_timeout: float = ACK_TIMEOUT,
+        *,
+        development: bool = False,
     ) -> None:
-        """``changed``: called when a gateway's state is another one; ``recorded``: takes their exit records."""
+        """``changed``: called when a gateway's state is another one; ``recorded``: takes their exit records.
+
+        ``development``: they may tell clients why a plugin cannot be served.
+        """
+        self.development = development
         self._folder = folder
         self._perform = perform
         self._changed = changed
@@ -164,6 +171,17 @@ class Gateways:
         if self._published.callers.pop(incarnation, None) is not None:
             self._schedule_snapshot()
 
+    def set_trouble(self, trouble: PluginTrouble) -> None:
+        """Tell it where that is allowed, in development mode: nowhere else does it leave this process."""
+        nothing = PluginTrouble(trouble.plugin)
+        if not self.development or self._published.troubles.get(trouble.plugin, nothing) == trouble:
+            return
+        if trouble == nothing:
+            del self._published.troubles[trouble.plugin]
+        else:
+            self._published.troubles[trouble.plugin] = trouble
+        self._broadcast(trouble)
+
     def tell_death(self, news: UpstreamDied) -> None:
         """It serves nobody any more, and calls nobody."""
         self._broadcast(news)
@@ -185,6 +203,8 @@ class Gateways:
         child.send(self._published.health)
         for schema in self._published.schemas.values():
             child.send(schema)
+        for trouble in self._published.troubles.values():
+            child.send(trouble)
         if self._published.version:
             child.send(self._snapshot_for(child))
 

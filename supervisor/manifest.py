@@ -6,12 +6,13 @@ pyproject.toml has a manifest of defaults.
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import ValidationError
 
+from plugin_runtime.excerpt import excerpt, line_of
 from supervisor.config.plugin_keys import PluginKeys
 from supervisor.config.problems import Problem, all_problems, dotted, shown_value
 from supervisor.errors import PluginInvalidError
@@ -43,7 +44,15 @@ def parse_manifest(plugin: str, pyproject_text: str | None, overrides: Mapping[s
     Raises:
         PluginInvalidError: the first thing wrong, with the place where the author or the operator finds it.
     """
-    document = _Table(plugin, "", _parse(plugin, pyproject_text or ""))
+    text = pyproject_text or ""
+    try:
+        return _manifest(plugin, text, overrides)
+    except PluginInvalidError as error:
+        raise _located(error, text.split("\n")) from error.__cause__
+
+
+def _manifest(plugin: str, text: str, overrides: Mapping[str, Any]) -> PluginManifest:
+    document = _Table(plugin, "", _parse(plugin, text))
     table = document.table("tool").table("xcore").values
     for error in _key_errors(plugin, table, overrides):
         raise error
@@ -53,8 +62,13 @@ def parse_manifest(plugin: str, pyproject_text: str | None, overrides: Mapping[s
 
 def manifest_errors(plugin: str, pyproject_text: str | None, overrides: Mapping[str, Any]) -> list[PluginInvalidError]:
     """All that is wrong, of which ``parse_manifest`` raises the first: every key, and one thing of the rest."""
+    text = pyproject_text or ""
+    return [_located(error, text.split("\n")) for error in _manifest_errors(plugin, text, overrides)]
+
+
+def _manifest_errors(plugin: str, text: str, overrides: Mapping[str, Any]) -> list[PluginInvalidError]:
     try:
-        document = _Table(plugin, "", _parse(plugin, pyproject_text or ""))
+        document = _Table(plugin, "", _parse(plugin, text))
         errors = list(_key_errors(plugin, document.table("tool").table("xcore").values, overrides))
     except PluginInvalidError as error:
         return [error]
@@ -68,6 +82,32 @@ def manifest_errors(plugin: str, pyproject_text: str | None, overrides: Mapping[
 def concerns_keys(error: PluginInvalidError) -> bool:
     """Whether it is about a key of ours; else it is what installers read, too, and find the same fault with."""
     return error.place.startswith((f"{_FILE} [tool.xcore]", "config.json "))
+
+
+def _located(error: PluginInvalidError, lines: Sequence[str]) -> PluginInvalidError:
+    """The same error with the line of the file that it is about; one that a look at its beginnings of lines finds."""
+    file, _, place = error.place.partition(" ")
+    if file != _FILE:
+        return error
+    line = _line(place, error.problem, lines)
+    location = f"{_FILE}:{line}" if line else _FILE
+    return PluginInvalidError(
+        error.plugin,
+        error.place,
+        error.problem,
+        hint=error.hint,
+        location=location,
+        excerpt=excerpt(lines, line),
+    )
+
+
+def _line(place: str, problem: str, lines: Sequence[str]) -> int:
+    """``place``: "[tool.xcore] instances"; "" where it is no TOML, and the parser's own words name the line."""
+    if not place:
+        named = re.search(r"at line (\d+)", problem)
+        return int(named[1]) if named else len(lines) if "end of document" in problem else 0
+    table, _, key = place.partition(" ")
+    return line_of(re.split(r"[.\[]", key)[0], lines, below=table) or line_of(table, lines)
 
 
 def _parse(plugin: str, text: str) -> dict[str, Any]:

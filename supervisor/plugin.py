@@ -11,7 +11,7 @@ from supervisor.errors import ConflictError
 from supervisor.manifest import PluginManifest
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_state import state_of_instances
-from supervisor.plugin_view import route_of
+from supervisor.plugin_view import route_of, trouble_of
 from supervisor.preparation import Prepared
 from supervisor.store.repository import PluginRow
 from supervisor.works import Works
@@ -66,9 +66,9 @@ class Plugin:
             return PluginState.IDLE
         if self.instances:
             return state_of_instances([child.state for child in self.instances], self.wanted)
-        if self.deployment.trouble.error is not None and not self.deployment.is_beginning:
+        if self.deployment.trouble.error is not None and not self.deployment.is_expected:
             return PluginState.FAILED
-        return PluginState.INSTALLING if self.deployment.is_installing else PluginState.PENDING
+        return PluginState.INSTALLING if self.deployment.installer.is_at_work else PluginState.PENDING
 
     @property
     def wanted(self) -> int:
@@ -97,6 +97,11 @@ class Plugin:
     def error(self) -> PluginError | None:
         """What keeps it, or its newest code, or a worker of it, from being served as it should."""
         return self.deployment.trouble.error or self.serving.error
+
+    @property
+    def is_outdated(self) -> bool:
+        """It serves, and its newest code cannot be; ``error`` says why."""
+        return self.deployment.is_outdated
 
     @property
     def notes(self) -> list[str]:
@@ -223,6 +228,8 @@ class Plugin:
     # --- what the gateways are told ---
 
     def _changed(self) -> None:
+        if self._services.gateways.development:
+            self._services.gateways.set_trouble(trouble_of(self.name, self.error, self.deployment.installer.lines))
         if self.prefix:
             self._services.gateways.set_route(self.route())
         self._services.changed()

@@ -60,10 +60,10 @@ class PluginTrouble:
             self.failed(error.error)
             # Code that cannot be imported cannot say its prefix: callers of the default shall learn that it failed.
             self._held.take_meanwhile(default_prefix(self._plugin))
-            logger.error("Plugin %s %s (%s): %s", self._plugin, otherwise, error.error.phase, error)  # noqa: TRY400
+            logger.error("Plugin %s %s (%s): %s", self._plugin, otherwise, error.error.phase, error.told)  # noqa: TRY400
         except PluginRefusedError as error:
             self.awaits_prefix = True
-            self.error = PluginError("manifest", "PluginRefused", str(error), hint=error.hint)
+            self.error = PluginError("manifest", "PluginRefused", error.message, hint=error.hint)
             logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator; the traceback would be ours
         except Exception as error:
             self.error = PluginError("internal", type(error).__name__, "failed inside xcore; its log has the details")

@@ -1,13 +1,14 @@
 """How a plugin is shown: to people and programs as views, to gateways as a route. Reads, never changes anything."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from plugin_runtime.protocol import Failed, Phase, PluginState, Route, State, Upstream
+from plugin_runtime.gateway_protocol import PluginTrouble
+from plugin_runtime.protocol import Failed, PluginState, Route, State, Upstream
 from plugin_runtime.views import ExitView, InstanceView, PluginError, PluginView, TrafficView
 from supervisor.child import Child
 from supervisor.child_record import SERVING
-from supervisor.exits import explain
+from supervisor.exits import advice, explain
 from supervisor.preparation import Prepared
 from supervisor.sampler import Sample
 from supervisor.store.repository import PluginFacts, PluginRow
@@ -16,6 +17,13 @@ from supervisor.worker_link import Link
 RETRY_AFTER = 1.0
 """Seconds after which a caller may try a plugin again that is coming; a failed one is probed after minutes."""
 RETRY_AFTER_FAILURE = 30.0
+
+
+_MOST_LINES = 50
+_LONGEST_LINE = 500
+"""Characters, like the following; with all of it, what is told of one plugin stays below 100 KiB."""
+_LONGEST_TEXT = 4000
+_LONGEST_TRACEBACK = 20_000
 
 
 class Shown(Protocol):
@@ -39,6 +47,9 @@ class Shown(Protocol):
 
     @property
     def template(self) -> str: ...
+
+    @property
+    def is_outdated(self) -> bool: ...
 
     @property
     def last_exit(self) -> ExitView | None: ...
@@ -120,6 +131,7 @@ def plugin_view(plugin: Shown, latest: Callable[[Child], Sample | None], traffic
         traffic=traffic,
         notes=plugin.notes,
         template=plugin.template,
+        outdated=plugin.is_outdated,
     )
 
 
@@ -136,6 +148,26 @@ def facts_of(name: str, prefix: str, prepared: Prepared) -> PluginFacts:
     )
 
 
+def trouble_of(plugin: str, error: PluginError | None, progress: Iterable[str]) -> PluginTrouble:
+    """What gateways are told in development mode: all that an author needs, and never more than fits into one page."""
+    lines = [line[:_LONGEST_LINE] for line in progress]
+    if error is None:
+        return PluginTrouble(plugin, progress=lines)
+    return PluginTrouble(
+        plugin=plugin,
+        phase=error.phase,
+        type=error.type,
+        message=error.message[:_LONGEST_TEXT],
+        hint=error.hint[:_LONGEST_TEXT],
+        location=error.location[:_LONGEST_LINE],
+        excerpt=error.excerpt,
+        problems=[problem[:_LONGEST_LINE] for problem in error.problems[:_MOST_LINES]],
+        traceback=error.traceback[-_LONGEST_TRACEBACK:],
+        log_tail=[line[:_LONGEST_LINE] for line in error.log_tail[-_MOST_LINES:]],
+        progress=lines,
+    )
+
+
 def error_of_failure(failure: Failed, record: ExitView) -> PluginError:
     """Why a worker could not start: its own words, and the last lines it printed."""
     return PluginError(
@@ -144,14 +176,20 @@ def error_of_failure(failure: Failed, record: ExitView) -> PluginError:
         failure.message,
         hint=failure.hint,
         location=failure.location,
+        excerpt=failure.excerpt,
         traceback=failure.traceback,
         log_tail=record.log_tail,
     )
 
 
-def error_of_exit(record: ExitView) -> PluginError:
-    """Why a worker could not start that had no words for it: it crashed, or was not ready in time."""
-    return PluginError(Phase.READY.value, record.cause, explain(record), log_tail=record.log_tail)
+def error_of_exit(record: ExitView, phase: str) -> PluginError:
+    """Why a worker does not serve that had no words for it: it crashed, or was not ready in time.
+
+    ``phase``: how far it had come.
+    """
+    hint = advice(record)
+    stacks = record.stacks or ""
+    return PluginError(phase, record.cause, explain(record), hint=hint, traceback=stacks, log_tail=record.log_tail)
 
 
 def _rounded(value: float | None) -> float | None:

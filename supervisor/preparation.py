@@ -51,6 +51,12 @@ class PreparationError(Exception):
         super().__init__(error.message)
         self.error = error
 
+    @property
+    def told(self) -> str:
+        """The error for the log: what, where, and what to do."""
+        where = f" ({self.error.location})" if self.error.location else ""
+        return f"{self.error.message}{where}{self.error.hint and f'; {self.error.hint}'}"
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -282,9 +288,16 @@ async def in_phase(phase: Phase, step: Coroutine[Any, Any, T]) -> T:
 
 def as_plugin_error(phase: Phase, error: XcoreError) -> PluginError:
     """One of our errors as it is shown at a plugin."""
-    tail = error.log_tail if isinstance(error, EnvironmentBuildError) else []
-    kind = type(error).__name__.removesuffix("Error")
-    return PluginError(phase.value, kind, error.message, hint=error.hint, log_tail=tail)
+    location, lines = (error.location, error.excerpt) if isinstance(error, PluginInvalidError) else ("", [])
+    return PluginError(
+        phase=phase.value,
+        type=type(error).__name__.removesuffix("Error"),
+        message=error.message,
+        hint=error.hint,
+        location=location,
+        log_tail=error.log_tail if isinstance(error, EnvironmentBuildError) else [],
+        excerpt=lines,
+    )
 
 
 def _text_of(plugin: str, path: Path) -> str | None:
@@ -313,6 +326,7 @@ def error_of(failures: Sequence[Failed], log_tail: list[str]) -> PluginError:
         message="; ".join(failure.message for failure in failures),
         hint="; ".join(failure.hint for failure in failures if failure.hint),
         location=first.location,
+        excerpt=first.excerpt,
         traceback=first.traceback,
         log_tail=log_tail,
         problems=[f"{failure.message}{failure.hint and f'; {failure.hint}'}" for failure in failures] if others else [],

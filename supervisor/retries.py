@@ -5,7 +5,7 @@ Pure: time and chance are arguments.
 
 import math
 
-from plugin_runtime.protocol import Phase
+from plugin_runtime.protocol import Cause, Phase
 from plugin_runtime.views import PluginError
 from supervisor.restart import Budget, backoff_delay, spend
 from supervisor.spec import RestartPolicy
@@ -14,6 +14,8 @@ HEALING = frozenset({Phase.LIFESPAN.value, Phase.READY.value})
 """Phases in which something else than the code may be to blame: a database that is away, a signal, want of memory."""
 SPEECHLESS = "ValidatorDied"
 """Type of the error of a validator that had no words for it; likewise."""
+_WORDLESS = frozenset({SPEECHLESS, *(cause.value for cause in Cause)})
+"""A worker that had none is told of by the cause of its end."""
 
 
 class Retries:
@@ -31,7 +33,7 @@ class Retries:
     def failed(self, error: PluginError, now: float, random: float) -> None:
         """It did not work; ``random`` in [0, 1)."""
         self._budget = spend(self._budget, self._policy, now)
-        if error.phase in HEALING or error.type == SPEECHLESS:
+        if error.phase in HEALING or error.type in _WORDLESS:
             self._due = now + self._delay(random)
 
     def _delay(self, random: float) -> float:

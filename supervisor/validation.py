@@ -14,6 +14,7 @@ from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope, to_wire
 from supervisor.child import Child
 from supervisor.child_events import StartRequested
+from supervisor.exits import advice
 from supervisor.retries import SPEECHLESS
 from supervisor.spec import ChildSpec
 from supervisor.surroundings import Surroundings
@@ -91,7 +92,8 @@ class _Inspection(Generic[D]):
 
     def _died(self, what: str) -> Failed:
         how = f"{self._exit.cause}, {_ending(self._exit)}" if self._exit else "it was not started"
-        return Failed(Phase.IMPORT.value, SPEECHLESS, f"importing {what} ended its process: {how}")
+        hint = advice(self._exit) if self._exit else ""
+        return Failed(Phase.IMPORT.value, SPEECHLESS, f"importing {what} ended its process: {how}", hint=hint)
 
     def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
         return self._settings

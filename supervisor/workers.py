@@ -17,7 +17,6 @@ from typing import Any
 from plugin_runtime.protocol import (
     Cause,
     Description,
-    Failed,
     Notes,
     Phase,
     Progress,
@@ -36,13 +35,13 @@ from supervisor.config.policies import liveness_policy, restart_policy
 from supervisor.errors import ReplacementError
 from supervisor.plugin_schema import PluginDocument
 from supervisor.plugin_services import PluginServices
-from supervisor.plugin_view import error_of_exit, error_of_failure
 from supervisor.preparation import Prepared
 from supervisor.recycling import Recycling
 from supervisor.replacement import Replacement, is_settled
 from supervisor.state_folder import StateFolder
 from supervisor.worker_link import Link, former_link, linked_settings, new_link
 from supervisor.worker_spec import instance_id, worker_settings, worker_spec
+from supervisor.worker_trouble import WorkerTrouble
 from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
@@ -71,9 +70,6 @@ class Workers:
         """
         self.children: list[Child] = []
         """By number; while one is replaced its successor is not among them before it is ready."""
-        self.last_exit: ExitView | None = None
-        self.error: PluginError | None = None
-        """Why the last one that could not start could not, until one is ready."""
         self.description: Description | None = None
         """What one of them says of the code; where it was only assumed before, each does."""
         self._prepared = prepared
@@ -86,7 +82,7 @@ class Workers:
         self._document = PluginDocument(self._build.name, services.gateways)
         self._is_current = False
         self._links: dict[Child, Link] = {}
-        self._failures: dict[Child, Failed] = {}
+        self._trouble = WorkerTrouble()
         self._states: dict[Child, State] = {}
         self._changes = Changes()
         self._replacing = asyncio.Lock()
@@ -101,6 +97,11 @@ class Workers:
     @property
     def ready(self) -> int:
         return sum(child.state in SERVING for child in self.children)
+
+    @property
+    def error(self) -> PluginError | None:
+        """Why the last one that could not start could not, or died too often, until one is ready."""
+        return self._trouble.error
 
     @property
     def is_expected(self) -> bool:
@@ -218,7 +219,7 @@ class Workers:
         if self._build.manifest.exclusive or child.state not in SERVING:
             await self._replacement.in_place(child, cause, actor)
             return
-        self.error = None
+        self._trouble.error = None
         successor = self._make(self.children.index(child) + 1, child.record.restarts + 1)
         serves = await self._replacement.overlap({successor: child}, cause, actor)
         if child not in self.children:  # retired meanwhile, and the successor with it
@@ -232,8 +233,8 @@ class Workers:
 
     def why_not(self) -> PluginError:
         """What kept the last process from becoming ready: shown as the error, even if it had no words for it."""
-        if self.error is None and self.last_exit is not None:
-            self.error = error_of_exit(self.last_exit)
+        if self.error is None:
+            self._trouble.conclude()
             self._tell()
         return self.error or PluginError(Phase.READY.value, "NotStarted", "it was not started")
 
@@ -247,6 +248,7 @@ class Workers:
         self._leaving.discard(child)
         self._states.pop(child, None)
         self._forget_link(child)
+        self._trouble.forget(child)
         self._changes.notify()
 
     def _forget_link(self, child: Child) -> None:
@@ -271,11 +273,11 @@ class Workers:
         self._services.gateways.admit_caller(link.caller)
 
     def changed(self, child: Child) -> None:
-        self._note_failure(child)
+        self._trouble.changed(child)
         before, self._states[child] = self._states.get(child), child.state
         if child.state is State.RUNNING and before is not State.RUNNING:
             if before is State.STARTING:
-                self.error = None
+                self._trouble.error = None
                 self._services.resources.sample_soon()
             if self._is_current:
                 self._document.ask(child)
@@ -291,6 +293,7 @@ class Workers:
         match envelope.message:
             case Progress(phase):
                 logger.debug("%s: %s", child, phase)
+                self._trouble.entered(child, phase)
             case Description() as description:
                 self.description = description
             case Schema() as schema if self._is_current:
@@ -316,26 +319,15 @@ class Workers:
         self._services.gateways.when_switched(done)
 
     def exited(self, child: Child, record: ExitView) -> None:
-        self.last_exit = record
         self.notes.forget(child)
+        self._trouble.exited(child, record)
         link = self._links.pop(child, None)
         if link is not None:
             self._services.gateways.tell_death(_death_of(link, record))
         if child in self.children:  # otherwise its successor is measured under the same name
             self._services.resources.forget(child.spec.id)
-        failure = self._failures.pop(child, None)
-        if failure is not None:
-            self.error = error_of_failure(failure, record)
         self._services.recorded(record)
         self._ended(record)
-
-    def _note_failure(self, child: Child) -> None:
-        """Remember why a process could not start; its child forgets it at the next spawn, which may follow at once."""
-        failure = child.record.failure
-        if failure is not None and child.incarnation is not None:
-            self._failures[child] = failure
-        elif failure is not None and self.last_exit is not None:
-            self.error = error_of_failure(failure, self.last_exit)
 
     def _tell(self) -> None:
         self._changed()

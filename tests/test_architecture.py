@@ -22,6 +22,7 @@ CONTRACT = {
     "plugin_runtime.__version__", "plugin_runtime.protocol", "plugin_runtime.task_protocol",
     "plugin_runtime.template_protocol", "plugin_runtime.gateway_protocol", "plugin_runtime.views",
     "plugin_runtime.task_views", "plugin_runtime.wire", "plugin_runtime.call_protocol",
+    "plugin_runtime.excerpt",
 }  # fmt: skip
 LINK = {"plugin_runtime.framing", "plugin_runtime.frame_connection"}
 CHILD = {"plugin_runtime.process_facts"}

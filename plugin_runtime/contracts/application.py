@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from pathlib import Path
 from typing import Any, Optional
 
 from plugin_runtime.contracts.served import ServedApp, fastapi_schema, framework_of, path_mode_of
 from plugin_runtime.entry_point import EntryPoint, EntryPointError
+from plugin_runtime.excerpt import excerpt, line_of
 from plugin_runtime.failure import FailureReport, StartFailedError
 from plugin_runtime.protocol import Failed, Phase, WorkerSettings
 
+MANIFEST = "pyproject.toml"
 _ASGI3_ARGUMENTS = 3
 _WSGI_ARGUMENTS = 2
 
@@ -131,5 +134,22 @@ class _Loader:
 
     def _invalid(self, problem: str, hint: str) -> StartFailedError:
         message = f"cannot load plugin {self._settings.plugin!r}: app = {self._settings.entry!r}: {problem}"
-        phase = Phase.MANIFEST.value
-        return StartFailedError([Failed(phase, "PluginInvalid", message, hint, permanent=True)])
+        lines = _lines_of(Path(self._settings.source, MANIFEST))
+        line = line_of("app", lines, below="[tool.xcore]")  # none where config.json says it
+        failed = Failed(
+            phase=Phase.MANIFEST.value,
+            type="PluginInvalid",
+            message=message,
+            hint=hint,
+            location=f"{MANIFEST}:{line}" if line else "",
+            excerpt=excerpt(lines, line),
+            permanent=True,
+        )
+        return StartFailedError([failed])
+
+
+def _lines_of(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

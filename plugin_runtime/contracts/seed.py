@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+import linecache
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Optional
 
 from plugin_runtime.contracts.served import ServedApp, framework_of
+from plugin_runtime.excerpt import excerpt, line_of
 from plugin_runtime.failure import FailureReport, StartFailedError
 from plugin_runtime.protocol import Failed, Phase, WorkerSettings
 from plugin_runtime.sources import PARENT_PACKAGE
 
+_DEFINED_BY = (("PLUGIN_INFO", "PLUGIN_INFO"), ("Plugin", "class Plugin"), ("router", "router"))
+"""What a problem names, and how the line begins that says it."""
 _MISSING = object()
 _ROUTER_LINES = "from fastapi import APIRouter\nrouter = APIRouter()"
 
@@ -117,13 +121,15 @@ def _import_entry(settings: WorkerSettings, file: str, report: FailureReport) ->
         raise StartFailedError([report.of(error, Phase.IMPORT)]) from error
 
 
-def _breach(plugin: str, file: str, problem: str, hint: str) -> Failed:
+def _breach(plugin: str, file: str, problem: str, hint: str, lines: Sequence[str] = (), line: int = 0) -> Failed:
+    """``line``: where in the file, which has these ``lines``; 0 where that is not known."""
     return Failed(
         phase=Phase.MANIFEST.value,
         type="PluginInvalid",
         message=f"cannot load plugin {plugin!r}: {file}: {problem}",
         hint=hint,
-        location=file,
+        location=f"{file}:{line}" if line else file,
+        excerpt=excerpt(lines, line),
         permanent=True,
     )
 
@@ -135,8 +141,10 @@ class _Check:
         self._plugin = plugin
         self._file = file
         self._errors: list[Failed] = []
+        self._lines: Sequence[str] = ()
 
     def module(self, module: ModuleType) -> SeedPlugin:
+        self._lines = linecache.getlines(module.__file__ or "")
         info = self._plugin_info(getattr(module, "PLUGIN_INFO", _MISSING))
         plugin: Any = getattr(module, "Plugin", _MISSING)
         self._plugin_class(plugin)
@@ -147,7 +155,9 @@ class _Check:
         return SeedPlugin(info, router, plugin)
 
     def _wrong(self, problem: str, hint: str) -> None:
-        self._errors.append(_breach(self._plugin, self._file, problem, hint))
+        named = next((line for name, line in _DEFINED_BY if name in problem), "")
+        line = line_of(named, self._lines) if named else 0
+        self._errors.append(_breach(self._plugin, self._file, problem, hint, self._lines, line))
 
     def _plugin_info(self, info: Any) -> PluginInfo:
         if info is _MISSING or not isinstance(info, dict):

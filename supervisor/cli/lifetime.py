@@ -54,15 +54,24 @@ def init(
         sys.stdout.write(f"Run it: {'' if directory == Path() else f'cd {directory} && '}{this_program()} up\n")
 
 
-def up(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def up(
+    config: ConfigOption = DEFAULT_CONFIG,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Show callers on this machine why a plugin is not served.")
+    ] = False,
+) -> None:
     """Run everything in the foreground, as the supervisor. SIGTERM and ^C stop it in order, a second one hurries."""
     from supervisor.config.source import load  # noqa: PLC0415 - pydantic takes a while
 
     configuration = load(config, os.environ)
+    if dev:
+        from supervisor.door import refuse_open_door  # noqa: PLC0415 - only here, and it brings the configuration
+
+        refuse_open_door(configuration)
     refuse_if_locked(StateFolder(configuration.state_dir).lock_file)
     from supervisor.app import run  # noqa: PLC0415 - the whole supervisor, which no other command needs
 
-    sys.exit(run(configuration))
+    sys.exit(run(configuration, development=dev))
 
 
 def down(

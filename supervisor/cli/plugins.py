@@ -14,7 +14,7 @@ from supervisor.cli.options import (
     WaitOption,
 )
 from supervisor.cli.output import duration, print_answer, print_lines, print_table
-from supervisor.cli.supervised import brief_error, not_running, print_facts, print_trouble
+from supervisor.cli.supervised import not_running, print_facts, print_trouble, shortcoming
 
 app = typer.Typer(help="Look at plugins and act on them.", no_args_is_help=True)
 
@@ -159,7 +159,7 @@ def print_plugins(plugins: list[dict[str, Any]]) -> None:
             f"{sum(i['state'] == 'running' for i in plugin['instances'])}/{plugin['wanted']}",
             plugin["prefix"] or "-",
             plugin["version"] or "-",
-            brief_error(plugin),
+            shortcoming(plugin),
         )
         for plugin in plugins
     ]

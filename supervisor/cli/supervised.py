@@ -19,6 +19,14 @@ def brief_error(view: dict[str, Any]) -> str:
     return re.sub(f"^{subject}", "", message.partition("; ")[0])
 
 
+def shortcoming(view: dict[str, Any]) -> str:
+    """What is to be read beside its name: what is wrong, and whether something serves all the same."""
+    problem = brief_error(view)
+    if not view.get("outdated"):  # a supervisor of the version before does not tell
+        return problem
+    return f"generation {view['generation']} serves, its newest code does not: {problem}"
+
+
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     """One line for each, label first."""
     sys.stdout.writelines(f"{label + ':':12}{one_line(text)}\n" for label, text in facts)
@@ -28,9 +36,16 @@ def print_trouble(view: dict[str, Any]) -> None:
     """What keeps it from being run and what to do about it, one problem a line; how its last process ended."""
     if error := view["error"]:
         first, *others = _problems(error)
+        if view.get("outdated"):
+            print_facts([("serves", f"generation {view['generation']}; its newest code cannot be served")])
         print_facts([("error", f"{error['phase']}: {first}")])
-        said = [*others, error["location"], *error["traceback"].splitlines(), *error["log_tail"]]
-        sys.stdout.writelines(f"{'':12}{one_line(line)}\n" for line in said if line)
+        _print_lines("", others)
+        excerpt = error.get("excerpt", [])  # a supervisor of the version before has none
+        _print_lines("where", [line for line in (error["location"], *excerpt) if line])
+        traceback = error["traceback"].splitlines()
+        _print_lines("traceback", traceback)
+        # A guest prints its traceback as well.
+        _print_lines("last lines", [line for line in error["log_tail"] if line not in {*traceback, error["message"]}])
     if last := view["last_exit"]:
         print_facts([("last exit", _what_happened(last))])
 
@@ -38,7 +53,7 @@ def print_trouble(view: dict[str, Any]) -> None:
 def troubles(kind: str, views: Iterable[dict[str, Any]]) -> Iterator[str]:
     """A line for each that does not run though it shall, or not as its files say. ``kind``: plugin or task."""
     for view in views:
-        problem = brief_error(view)
+        problem = shortcoming(view)
         if problem or view["state"] in _IN_TROUBLE:
             yield one_line(f"{kind} {view['name']} is {view['state']}{problem and f': {problem}'}")
 
@@ -48,6 +63,12 @@ def not_running(kind: str, view: dict[str, Any], problem: str, how: str = "does 
     name = view["name"]
     why = one_line(brief_error(view) or problem)
     return XcoreError(f"{kind} {name!r} {how}: {why}", hint=f"see xcore {kind} show {name}")
+
+
+def _print_lines(label: str, lines: Iterable[str]) -> None:
+    """All lines below each other, with the label before the first."""
+    for number, line in enumerate(lines):
+        sys.stdout.write(f"{label + ':' if label and not number else '':12}{one_line(line)}\n")
 
 
 def _problems(error: dict[str, Any]) -> list[str]:

@@ -112,8 +112,9 @@ class Client:
 class GatewayInLoop:
     """Give it workers with ``serve``, then ``connect`` clients."""
 
-    def __init__(self, folder, **options):
+    def __init__(self, folder, development=None, **options):
         self._folder = folder
+        self._development = development
         self._server = None
         self._workers = {}
         self._clients = []
@@ -129,7 +130,8 @@ class GatewayInLoop:
         self.port = 0
 
     async def __aenter__(self):
-        door = Door(core, self.upstreams, self.dispatcher, Sifter(self.options.trusted_networks), self.tokens)
+        sifter = Sifter(self.options.trusted_networks)
+        door = Door(core, self.upstreams, self.dispatcher, sifter, self.tokens, self._development)
         listening = asyncio.Event()
         self._server = create_server(door, self.options, listening=listening.set)
         listener = socket.create_server(("127.0.0.1", 0))

@@ -27,12 +27,13 @@ def system(shared_project: Project) -> Iterator[Project]:
     add_code("misspelt", "app = None\n", prefix="/misspelt", instanses=2)
     add_code("appless", "application = None\n", prefix="/appless")
     add_code("failing", FAILING_STARTUP, prefix="/failing")
+    add_code("variable", 'import os\nURL = os.environ["SHOP_URL"]\n', prefix="/variable")
     shared_project.add_run_py("unfinished", RUN_PY)
     shared_project.add_app("well", "workbench")
     shared_project.expect_log("Plugin .* cannot be served")
     shared_project.start()
     shared_project.wait_until(shared_project.gateway_file.exists, "the gateway is announced")
-    for name in ("crashing", "broken", "wanting", "leaving", "misspelt", "appless", "unfinished"):
+    for name in ("crashing", "broken", "wanting", "leaving", "misspelt", "appless", "unfinished", "variable"):
         shared_project.wait_for_state(name, "failed")
     shared_project.wait_for_state("well", "running")
     return shared_project
@@ -53,6 +54,7 @@ ERRORS = {
     "misspelt": ("manifest", "PluginInvalid", "instanses", ""),
     "appless": ("manifest", "PluginInvalid", "app", ""),
     "unfinished": ("manifest", "PluginInvalid", "Plugin", "run.py"),
+    "variable": ("import", "KeyError", "SHOP_URL", "main.py:2"),
 }
 
 
@@ -77,6 +79,35 @@ def test_a_check_says_what_is_said_of_what_was_deployed(system, name):
     (problem,) = verdict["problems"]
     assert {**problem, "log_tail": shown["log_tail"]} == shown
     assert problem["log_tail"][-1:] == shown["log_tail"][-1:]
+
+
+SHOWN = {
+    "crashing": ">    3 | raise RuntimeError('no luck today')",
+    "broken": ">    1 | async def app(scope, receive, send:",
+    "wanting": ">    1 | import no_such_package_anywhere",
+    "misspelt": "| instanses = 2",
+    "appless": '| app = "main:app"',
+    "variable": '>    2 | URL = os.environ["SHOP_URL"]',
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_line_that_is_to_blame_is_shown(system, name):
+    """Of the code that was tried, marked between its neighbours; over HTTP and on the command line."""
+    excerpt = system.plugin(name)["error"]["excerpt"]
+    assert [line for line in excerpt if line.startswith(">") and SHOWN[name] in line]
+    assert SHOWN[name] in system.xcore("plugin", "show", name).stdout
+
+
+def test_the_log_says_where_and_what_to_do(system):
+    """Who reads only the log need not look elsewhere."""
+    (line,) = [line for line in system.log.splitlines() if "Plugin wanting cannot be served" in line]
+    assert "no_such_package_anywhere' (main.py:1); run in the plugin's folder: poetry add" in line
+
+
+def test_a_missing_variable_comes_with_the_place_to_set_it(system):
+    """Its name alone says neither that it is one nor whose."""
+    assert "set SHOP_URL in the .env of the plugin" in system.plugin("variable")["error"]["hint"]
 
 
 def test_a_missing_dependency_comes_with_the_command_that_adds_it(system):
@@ -152,6 +183,7 @@ def test_a_mended_start_up_is_found_by_a_restart(system):
 
 def test_a_plugin_that_is_never_ready_is_killed_as_a_group(project):
     """At ``start_timeout``, recorded as such, and tried again after growing delays."""
+    project.expect_log("Plugin never cannot be served")  # on a machine that is busy with other things
     project.add_app("never", "never_ready", start_timeout=1, stop_timeout=1)
     project.add_app("well", "workbench")
     project.start()
@@ -163,6 +195,9 @@ def test_a_plugin_that_is_never_ready_is_killed_as_a_group(project):
     assert {record["signal"] for record in records} == {9}
     grandchildren = (project.data("never") / "grandchildren").read_text().split()
     assert not is_alive(int(grandchildren[0]))
+    error = project.plugin("never")["error"]
+    assert (error["phase"], error["type"]) == ("lifespan", "start_timeout")
+    assert "start_timeout" in error["hint"]
     assert project.http.get("/well/pid").status_code == 200
 
 
@@ -215,6 +250,9 @@ def test_a_crash_loop_backs_off_and_ends_as_failed(project):
     assert pauses[0] < 0.1
     assert all(later > earlier for earlier, later in itertools.pairwise(pauses))
     assert project.health()["status"] == "degraded"
+    error = project.plugin("looping")["error"]
+    assert (error["phase"], error["type"]) == ("ready", "crash")
+    assert "exit code 9" in error["message"]
 
     project.admin.post("/admin/plugins/looping/restart", params={"wait": 5})
 

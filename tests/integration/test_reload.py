@@ -126,9 +126,13 @@ def test_a_broken_save_is_shown_and_the_old_code_goes_on(system):
         error = system.plugin("shop")["error"]
         assert (error["phase"], error["type"], error["location"]) == ("import", "SyntaxError", "main.py:1")
         assert (version(system), system.plugin("shop")["state"]) == (1, "running")
+        generation = system.plugin("shop")["generation"]
+        assert system.plugin("shop")["outdated"]
+        assert f"generation {generation} serves, its newest code does not: SyntaxError" in system.xcore("status").stdout
         save(system, code(2))
         wait_for_version(system, 2)
         system.wait_until(lambda: system.plugin("shop")["error"] is None, "the error is gone")
+        assert not system.plugin("shop")["outdated"]
         save(system, "raise RuntimeError('no database')\n")
         system.wait_until(lambda: system.plugin("shop")["error"], "the error is shown")
         assert "no database" in system.plugin("shop")["error"]["message"]

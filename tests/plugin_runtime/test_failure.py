@@ -117,3 +117,26 @@ def test_many_errors_become_one_message_for_the_channel():
     failed = StartFailedError([first, second]).failed
     assert (failed.type, failed.message, failed.hint) == ("A", "first\nsecond", "do this\ndo that")
     assert failed.permanent
+
+
+def test_the_line_is_shown_as_it_was_when_it_was_tried(tmp_path):
+    """From the copy: what has been saved since would lead an author astray."""
+    failed = failure_of(tmp_path, {"run.py": "a = 1\nraise RuntimeError\nb = 2\n"})
+    assert failed.excerpt == ["     1 | a = 1", ">    2 | raise RuntimeError", "     3 | b = 2"]
+    broken = failure_of(tmp_path / "other", {"run.py": "a = = 1\n"})
+    assert broken.excerpt == [">    1 | a = = 1"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "hint"),
+    [
+        ("import os; os.environ['SHOP_URL']", "set SHOP_URL in the .env of the plugin"),
+        ("{}['SHOP_URL']", ""),
+        ("open('data/none.json')", "'data/none.json' was looked for in "),
+        ("open('/nowhere/none.json')", ""),
+    ],
+)
+def test_what_is_missing_comes_with_the_place_where_it_belongs(tmp_path, statement, hint):
+    """A variable and a file; of any other key or path nothing is known."""
+    failed = failure_of(tmp_path, {"run.py": f"{statement}\n"})
+    assert (hint in failed.hint) if hint else failed.hint == ""

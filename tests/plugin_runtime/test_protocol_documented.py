@@ -33,6 +33,7 @@ UNSENT = {
     ("supervisor.threads", "ThreadFacts"),
     ("supervisor.cli.remote", "Error"),
     ("gateway.app", "Health"),
+    ("gateway.development", "PluginTrouble"),
     ("gateway.admin.json_body", "Result"),
 }
 """Made in the place of somebody who could not speak, or out of an HTTP answer; they never travel."""

@@ -19,11 +19,11 @@ URL = "http://127.0.0.1:8082"
 def specified(tmp_path):
     """The spec of a gateway under a configuration with this section ``gateway``."""
 
-    def specified(number=1, url=URL, sections=None, **gateway):
+    def specified(number=1, url=URL, sections=None, development=False, **gateway):
         path = tmp_path / "config.json"
         path.write_text(json.dumps({"gateway": gateway, **(sections or {})}))
         with socket.socket() as door, socket.socket(socket.AF_UNIX) as local:
-            return gateway_spec(load(path, {}), number, door, local, url)
+            return gateway_spec(load(path, {}), number, door, local, url, development=development)
 
     return specified
 
@@ -56,6 +56,7 @@ def test_gateways_of_one_configuration_are_of_one_generation(specified):
         {"processes": 2},
         {"url": "http://127.0.0.1:8083"},
         {"sections": {"supervisor": {"adopt_grace": 3}}},
+        {"development": True},
     ],
     ids=lambda change: next(iter(change)),
 )

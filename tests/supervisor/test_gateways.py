@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from plugin_runtime.gateway_protocol import PluginTraffic, Traffic, Wake
+from plugin_runtime.gateway_protocol import PluginTraffic, PluginTrouble, Traffic, Wake
 from plugin_runtime.protocol import (
     Call,
     Caller,
@@ -64,6 +64,31 @@ def in_loop(scenario):
 
     test.__name__, test.__doc__ = scenario.__name__, scenario.__doc__
     return test
+
+
+TROUBLE = PluginTrouble("hello", "import", "RuntimeError", "no luck")
+
+
+def test_troubles_are_told_in_development_mode_and_taken_back():
+    """At once, to every gateway, also to one that comes later; an empty one says that nothing is wrong any more."""
+    at = Scene(development=True)
+    child = at.connect()
+    at.gateways.set_trouble(PluginTrouble("shop"))
+    at.gateways.set_trouble(TROUBLE)
+    at.gateways.set_trouble(TROUBLE)
+    assert child.of(PluginTrouble) == [TROUBLE]
+    assert at.connect(2).of(PluginTrouble) == [TROUBLE]
+    at.gateways.set_trouble(PluginTrouble("hello"))
+    assert child.of(PluginTrouble) == [TROUBLE, PluginTrouble("hello")]
+    assert at.connect(3).of(PluginTrouble) == []
+
+
+def test_without_development_mode_no_gateway_knows_a_trouble():
+    """What it does not have it cannot tell anybody."""
+    at = Scene()
+    child = at.connect()
+    at.gateways.set_trouble(TROUBLE)
+    assert (child.of(PluginTrouble), at.connect(2).of(PluginTrouble)) == ([], [])
 
 
 @in_loop

@@ -276,3 +276,28 @@ def test_all_that_is_wrong_can_be_had_at_once(text, overrides, places):
     assert [error.place for error in errors] == places
     if errors:
         assert str(refusal(text, overrides)) == str(errors[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "location", "shown"),
+    [
+        ('[project]\nname = "x"\n[tool.xcore]\napp = "main:app"\ninstanses = 2\n', "pyproject.toml:5", "instanses = 2"),
+        ("[tool.xcore]\nenv = { A = 1 }\n", "pyproject.toml:2", "env = { A = 1 }"),
+        ("[tool.xcore]\napp = = 3\n", "pyproject.toml:2", "app = = 3"),
+        ("[project]\nname = 3\n", "pyproject.toml:2", "name = 3"),
+        ('[tool.xcore]\n[[tool.xcore.jobs]]\nname = "x"\n', "pyproject.toml:1", "[tool.xcore]"),
+    ],
+)
+def test_the_line_that_is_wrong_is_named_and_shown(text, location, shown):
+    """As far as it can be found; of what is missing, the table."""
+    with pytest.raises(PluginInvalidError) as raised:
+        parse_manifest("shop", text, {})
+    assert raised.value.location == location
+    assert any(line.startswith(">") and line.endswith(f"| {shown}") for line in raised.value.excerpt)
+
+
+def test_what_config_json_says_has_no_line_in_the_manifest():
+    """The operator looks for it elsewhere."""
+    with pytest.raises(PluginInvalidError) as raised:
+        parse_manifest("shop", "[tool.xcore]\ninstances = 2\n", {"instances": "two"})
+    assert (raised.value.location, raised.value.excerpt) == ("", [])

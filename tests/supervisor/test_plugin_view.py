@@ -4,9 +4,18 @@ from types import SimpleNamespace
 
 import pytest
 
+from plugin_runtime.gateway_protocol import PluginTrouble
 from plugin_runtime.protocol import Beat, Caller, Description, Failed, PluginState, State, Upstream
 from plugin_runtime.views import ExitView, PluginError, TrafficView
-from supervisor.plugin_view import error_of_failure, instance_view, plugin_view, route_of
+from plugin_runtime.wire import encode
+from supervisor.plugin_view import (
+    error_of_exit,
+    error_of_failure,
+    instance_view,
+    plugin_view,
+    route_of,
+    trouble_of,
+)
 from supervisor.preparation import Prepared
 from supervisor.sampler import Sample
 from supervisor.worker_link import Link
@@ -84,7 +93,7 @@ def shown(**fields):
         "state": PluginState.PENDING,
         "wanted": 1,
     }
-    return SimpleNamespace(**{**defaults, **fields})
+    return SimpleNamespace(**{"is_outdated": False, **defaults, **fields})
 
 
 def test_a_plugin_can_be_shown_before_anything_is_known_of_it():
@@ -117,3 +126,21 @@ def test_why_a_worker_cannot_start_is_shown_with_its_last_lines():
     assert error == PluginError(
         "lifespan", "OSError", "no database", "start it", "run.py:3", "Traceback", ["last line"]
     )
+
+
+def test_a_death_without_a_word_says_how_far_it_had_come_and_what_to_do():
+    """Cause, phase and last lines are all there is; a timeout is raised, or done without."""
+    record = ExitView("1", "hello", "hello.1", "worker", "start_timeout", None, 9, "", 0.0, 60.0, ["waiting"])
+    error = error_of_exit(record, "lifespan")
+    assert (error.phase, error.type, error.log_tail) == ("lifespan", "start_timeout", ["waiting"])
+    assert "start_timeout in its [tool.xcore]" in error.hint
+
+
+def test_what_gateways_are_told_of_an_error_is_never_long():
+    """It goes to each of them at every change, and into one page."""
+    error = PluginError(
+        "import", "E", "m" * 10**6, "h" * 10**6, "l" * 10**6, "t" * 10**6, ["x" * 10**6] * 1000, ["p" * 10**6] * 1000
+    )
+    trouble = trouble_of("hello", error, ["y" * 10**6] * 20)
+    assert len(encode(trouble)) < 100 * 1024
+    assert trouble_of("hello", None, []) == PluginTrouble("hello")

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import re
 import sys
 
 import pytest
@@ -80,7 +81,23 @@ def test_a_breach_names_plugin_file_and_key_and_says_what_to_write(tmp_path, cod
     assert problem in error.message
     assert hint in error.hint
     assert error.permanent
-    assert (error.phase, error.location) == ("manifest", "run.py")
+    assert error.phase == "manifest"
+    assert re.fullmatch(r"run\.py(:\d+)?", error.location)
+
+
+def test_a_breach_names_the_line_that_says_it_and_shows_it(tmp_path):
+    """An author sees what is meant without opening the file."""
+    code = HEAD + INFO + "\nclass Plugin: ...\n"
+    line = code.splitlines().index("class Plugin: ...") + 1
+    (error,) = errors_of(tmp_path, {"run.py": code})
+    assert error.location == f"run.py:{line}"
+    assert f">{line:5} | class Plugin: ..." in error.excerpt
+
+
+def test_a_breach_that_no_line_says_has_none(tmp_path):
+    """What is missing is nowhere."""
+    (missing,) = errors_of(tmp_path, {"run.py": INFO + PLUGIN})
+    assert (missing.location, missing.excerpt) == ("run.py", [])
 
 
 def test_all_breaches_are_told_at_once(tmp_path):

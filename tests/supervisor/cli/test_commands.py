@@ -195,9 +195,29 @@ def test_a_broken_plugin_is_shown_with_what_to_do(xcore, supervisor):
     supervisor.answers["plugins.show"] = BROKEN
     outcome = xcore("plugin", "show", "broken")
     assert "error:      import: no module named \\x1b[31mflask\\nreally\n" in outcome.out
-    assert "            add it\n            run.py:1\n            File run.py\n            Traceback\n" in outcome.out
+    assert "            add it\nwhere:      run.py:1\ntraceback:  File run.py\nlast lines: Traceback\n" in outcome.out
     assert "last exit:  broken.1 (pid 7): crash, exit code 3, at " in outcome.out
     assert outcome.err == "It has no instances.\n"
+
+
+def test_the_line_that_is_wrong_is_shown_with_its_neighbours(xcore, supervisor):
+    """The author need not open a file to see it."""
+    error = {**BROKEN["error"], "excerpt": ["     1 | import json", ">    2 | import \x1b[31mflask"]}
+    supervisor.answers["plugins.show"] = {**BROKEN, "error": error}
+    expected = "where:      run.py:1\n                 1 | import json\n            >    2 | import \\x1b[31mflask\n"
+    assert expected in xcore("plugin", "show", "broken").out
+
+
+def test_a_plugin_that_serves_older_code_says_so_everywhere(xcore, supervisor):
+    """Running and in trouble: which generation answers, that the newest code does not, and why."""
+    outdated = {**BROKEN, "state": "running", "generation": "abc123", "outdated": True}
+    supervisor.answers["plugins.show"] = outdated
+    supervisor.answers["plugins.list"] = [outdated]
+    said = "generation abc123 serves, its newest code does not: no module named"
+    assert "serves:     generation abc123; its newest code cannot be served\n" in xcore("plugin", "show", "broken").out
+    assert said in xcore("plugin", "list").out
+    supervisor.answers["system.status"] = {**STATUS, "plugins": [outdated]}
+    assert f"plugin broken is running: {said}" in xcore("status").out
 
 
 def test_nothing_to_list_is_said_on_stderr(xcore, supervisor):

@@ -143,7 +143,7 @@ def test_a_broken_task_is_shown_with_what_to_do(xcore, supervisor):
     supervisor.answers["tasks.show"] = {**BROKEN, "enabled": False}
     outcome = xcore("task", "show", "broken")
     assert (
-        "error:      import: no module named \\x1b[31mflask\n            add it\n            broken.py:1\n"
+        "error:      import: no module named \\x1b[31mflask\n            add it\nwhere:      broken.py:1\n"
         in outcome.out
     )
     assert "last exit:  broken (pid 7): crash, exit code 1, at " in outcome.out
