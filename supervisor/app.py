@@ -1,11 +1,14 @@
-"""The supervisor: makes its parts, starts them in order and stops them in reverse. Only this module makes adapters."""
+"""The supervisor: makes its parts, starts them in order and stops them in reverse.
+
+Only this module and workshop.py make adapters.
+"""
 
 import asyncio
 import logging
 import os
 import socket
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from plugin_runtime.protocol import Cause, ExitCode, Health, Kind
 from supervisor.births import Births
@@ -16,20 +19,14 @@ from supervisor.config.live import LiveConfiguration
 from supervisor.control import ControlServer
 from supervisor.course import Course
 from supervisor.door import url_of
-from supervisor.environments.builder import Builder
-from supervisor.environments.installer import Installer
-from supervisor.environments.package_index import PackageIndex
-from supervisor.environments.runtime import Runtime
 from supervisor.errors import StoreError
 from supervisor.folder_lock import FolderLock
 from supervisor.folder_watch import FolderWatch
 from supervisor.gateway_processes import GatewayProcesses
 from supervisor.gateway_spec import gateway_spec
 from supervisor.gateways import Gateways
-from supervisor.generations import Generations
 from supervisor.guarding import Guarding, guard_spec
 from supervisor.health_news import HealthNews
-from supervisor.interpreters import Interpreters
 from supervisor.jobs.manager import TaskManager
 from supervisor.log_files import LogFiles, LogWriter
 from supervisor.operations import AUDITED, Operations
@@ -76,6 +73,7 @@ from supervisor.tree import Tree
 from supervisor.tree_mark import tree_mark
 from supervisor.upgrade import Upgrade, execute_anew
 from supervisor.validation import Validator
+from supervisor.workshop import Workshop, make_workshop
 
 logger = logging.getLogger(__name__)
 
@@ -128,30 +126,6 @@ def _waits_for_guard(pid: int | None) -> None:
     logger.info("Waiting for the guard (pid %s) of a dead supervisor: it ends what that one has left", pid)
 
 
-@dataclass(frozen=True)
-class Workshop:
-    """What makes environments, copies and descriptions of foreign code."""
-
-    installer: Installer
-    runtime: Runtime
-    validator: Validator
-    preparation: Preparation
-
-
-def make_workshop(live: LiveConfiguration, folder: StateFolder, programs: Programs, validator: Validator) -> Workshop:
-    """``folder``: where environments are; copies of code and data go where the configuration says."""
-    configuration = live.current
-    index = PackageIndex(programs, os.environ, configuration.supervisor.index_url)
-    builder = Builder(folder.environments / ".cache", programs, index, os.environ)
-    interpreters = Interpreters(programs, os.environ, folder.interpreters)
-    installer = Installer(folder.environments, builder, interpreters, configuration.base_environment)
-    runtime = Runtime(folder.runtime, builder)
-    preparation = Preparation(
-        live, installer, runtime, Generations(StateFolder(configuration.state_dir).generations), validator
-    )
-    return Workshop(installer, runtime, validator, preparation)
-
-
 async def make_surroundings(
     folder: StateFolder, logs: LogFiles, clock: Clock, takeover: Takeover, strays: Strays, stack: AsyncExitStack
 ) -> tuple[Surroundings, Births]:
@@ -167,6 +141,19 @@ async def make_surroundings(
     stack.push_async_callback(control.close)
     births = Births(folder, reaper, control, STARTS)
     return Surroundings(clock, folder, control, reaper, writer, births, takeover.records, survivors), births
+
+
+def make_resources(
+    tree: Tree, live: LiveConfiguration, clock: Clock, recorder: Recorder, stack: AsyncExitStack
+) -> Resources:
+    def interval() -> float:
+        return live.current.supervisor.sample_interval
+
+    sampler = Sampler(lambda: {OURSELVES: os.getpid(), **tree.pids}, clock, interval())
+    resources = Resources(tree, sampler, interval, recorder.put_all)
+    resources.start()
+    stack.callback(resources.close)
+    return resources
 
 
 class Supervisor:
@@ -227,7 +214,7 @@ class Supervisor:
         if self._takeover.predecessor_died:
             strays.look_soon()
         await self._open_doors(stack)
-        resources = self._make_resources(stack)
+        resources = make_resources(self._tree, self._live, self._clock, self._recorder, stack)
         self._make_supervised(logs, resources)
         await self._start_supervised(stack)
         await self._make_operations(resources)
@@ -261,20 +248,6 @@ class Supervisor:
         commands = CommandServer(self._folder.command_socket, self._operations.perform, strays.is_ours)
         await commands.start()
         stack.push_async_callback(commands.close)
-
-    def _make_resources(self, stack: AsyncExitStack) -> Resources:
-        sampler = Sampler(
-            lambda: {OURSELVES: os.getpid(), **self._tree.pids},
-            self._clock,
-            self._configuration.supervisor.sample_interval,
-        )
-        resources = Resources(self._tree, sampler, self._sample_interval, self._recorder.put_all)
-        resources.start()
-        stack.callback(resources.close)
-        return resources
-
-    def _sample_interval(self) -> float:
-        return self._live.current.supervisor.sample_interval
 
     def _make_supervised(self, logs: LogFiles, resources: Resources) -> None:
         """Gateways, jobs, plugins and tasks, and what they need."""

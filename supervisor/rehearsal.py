@@ -17,7 +17,7 @@ from plugin_runtime.protocol import Phase
 from plugin_runtime.task_protocol import TaskDescription, TaskPurpose
 from plugin_runtime.template_protocol import TASK_PROGRAM
 from plugin_runtime.views import ExitView, PluginError
-from supervisor.app import STARTS, Workshop, make_surroundings, make_workshop
+from supervisor.app import STARTS, make_surroundings
 from supervisor.clock import SystemClock
 from supervisor.config.configuration import Configuration
 from supervisor.config.live import LiveConfiguration
@@ -41,6 +41,7 @@ from supervisor.takeover import Takeover
 from supervisor.tree import Tree
 from supervisor.validation import Validator
 from supervisor.worker_spec import Build, api_prefix, validator_spec
+from supervisor.workshop import Workshop, make_workshop
 from supervisor.written_prefixes import claims_of, written_prefix
 
 ENVIRONMENT = "environment"

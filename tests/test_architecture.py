@@ -40,6 +40,9 @@ DOCTORS_ADAPTERS = {"Interpreters", "PackageIndex", "Programs", "Reaper"}
 REHEARSAL = "supervisor.rehearsal"
 REHEARSALS_ADAPTERS = {"LogFiles", "Programs"}
 """Likewise; what else it needs it has from the app."""
+WORKSHOP = "supervisor.workshop"
+WORKSHOPS_ADAPTERS = {"Builder", "Generations", "Installer", "Interpreters", "PackageIndex", "Runtime"}
+"""It is a part of the app, which others use as well."""
 THROWAWAY = "supervisor.doctor.throwaway"
 GATEWAY_ADAPTERS = [
     "ControlChannel", "Dispatcher", "Door", "Handover", "LocalDoor", "Parking", "Upstreams", "create_server",
@@ -127,9 +130,15 @@ def test_only_app_constructs_adapters(app, adapters):
         adapter: [module.name for module in package if adapter in module.called and module.name not in programs]
         for adapter in adapters
     }
-    commands = {DOCTOR: DOCTORS_ADAPTERS, REHEARSAL: REHEARSALS_ADAPTERS} if app == "supervisor.app" else {}
-    assert makers == {
-        adapter: [app, *(module for module, made in commands.items() if adapter in made)] for adapter in adapters
+    others = {DOCTOR: DOCTORS_ADAPTERS, REHEARSAL: REHEARSALS_ADAPTERS, WORKSHOP: WORKSHOPS_ADAPTERS}
+    assert {adapter: sorted(found) for adapter, found in makers.items()} == {
+        adapter: sorted(
+            [
+                *([] if app == "supervisor.app" and adapter in WORKSHOPS_ADAPTERS else [app]),
+                *(module for module, made in others.items() if app == "supervisor.app" and adapter in made),
+            ]
+        )
+        for adapter in adapters
     }
 
 

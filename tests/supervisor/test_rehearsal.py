@@ -7,7 +7,6 @@ import pytest
 
 from plugin_runtime.protocol import Description, Failed
 from plugin_runtime.task_protocol import TaskDescription
-from supervisor.app import Workshop
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import load
 from supervisor.environments.builder import Plan
@@ -18,6 +17,7 @@ from supervisor.generations import Generations
 from supervisor.preparation import Preparation
 from supervisor.rehearsal import Candidate, Rehearsal
 from supervisor.validation import Finding, Inspected
+from supervisor.workshop import Workshop
 from tests.fakes.builds import INTERPRETER, ThisEnvironment
 
 JOB = '[[tool.xcore.jobs]]\nname = "{}"\nentry = "work:{}"\ncron = "{} 3 * * *"\n'

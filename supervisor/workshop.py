@@ -1,0 +1,40 @@
+"""What makes environments, copies and descriptions of foreign code: the parts, put together."""
+
+import os
+from dataclasses import dataclass
+
+from supervisor.config.live import LiveConfiguration
+from supervisor.environments.builder import Builder
+from supervisor.environments.installer import Installer
+from supervisor.environments.package_index import PackageIndex
+from supervisor.environments.runtime import Runtime
+from supervisor.generations import Generations
+from supervisor.interpreters import Interpreters
+from supervisor.preparation import Preparation
+from supervisor.programs import Programs
+from supervisor.state_folder import StateFolder
+from supervisor.validation import Validator
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What makes environments, copies and descriptions of foreign code."""
+
+    installer: Installer
+    runtime: Runtime
+    validator: Validator
+    preparation: Preparation
+
+
+def make_workshop(live: LiveConfiguration, folder: StateFolder, programs: Programs, validator: Validator) -> Workshop:
+    """``folder``: where environments are; copies of code and data go where the configuration says."""
+    configuration = live.current
+    index = PackageIndex(programs, os.environ, configuration.supervisor.index_url)
+    builder = Builder(folder.environments / ".cache", programs, index, os.environ)
+    interpreters = Interpreters(programs, os.environ, folder.interpreters)
+    installer = Installer(folder.environments, builder, interpreters, configuration.base_environment)
+    runtime = Runtime(folder.runtime, builder)
+    preparation = Preparation(
+        live, installer, runtime, Generations(StateFolder(configuration.state_dir).generations), validator
+    )
+    return Workshop(installer, runtime, validator, preparation)
