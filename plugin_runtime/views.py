@@ -86,12 +86,22 @@ class TrafficView:
 
 
 @dataclass(frozen=True)
+class ProgressView:
+    """A build under way. ``step``: in words; ``line``: printed last in it; ``seconds``: since the step began."""
+
+    step: str
+    line: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class PluginView:
     """A plugin as /admin/plugins shows it.
 
     ``notes``: what does not work and keeps it from nothing. ``template``: id of the process that its workers are forked
     from, which other plugins may share; "" where they are started from nothing. ``outdated``: it serves something else
     than its folder says, which cannot be served; ``error`` says why.
+    ``build_log``: path of what its newest build said, "" where there is none.
     """
 
     name: str
@@ -112,6 +122,8 @@ class PluginView:
     notes: list[str] = field(default_factory=list)
     template: str = ""
     outdated: bool = False
+    progress: Optional[ProgressView] = None
+    build_log: str = ""
 
 
 @dataclass(frozen=True)

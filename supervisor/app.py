@@ -29,6 +29,7 @@ from supervisor.guarding import Guarding, guard_spec
 from supervisor.health_news import HealthNews
 from supervisor.jobs.manager import TaskManager
 from supervisor.log_files import LogFiles, LogWriter
+from supervisor.mode import Mode
 from supervisor.operations import AUDITED, Operations
 from supervisor.order_to_end import End, OrderToEnd
 from supervisor.own_log import configure_logging, let_go_of_output
@@ -38,8 +39,8 @@ from supervisor.plugin_services import PluginServices
 from supervisor.plugin_state import health_of
 from supervisor.plugins import Plugins
 from supervisor.prefixes import Claims
-from supervisor.preparation import Preparation
 from supervisor.programs import Programs
+from supervisor.pruning import Pruning
 from supervisor.reaper import Reaper, become_subreaper
 from supervisor.reconfiguration import Reconfiguration
 from supervisor.recorder import Recorder
@@ -83,10 +84,8 @@ THREADS = STARTS + 4
 """For what blocks, which is short; as many as asyncio would start, at most."""
 
 
-def run(configuration: Configuration, *, development: bool) -> int:
+def run(configuration: Configuration, mode: Mode) -> int:
     """Run everything until it is told to stop; return the exit code. Never returns where an upgrade is asked for.
-
-    ``development``: gateways tell clients on this machine why a plugin cannot be served.
 
     Raises:
         XcoreError: it cannot start; nothing that it began is left running. What a supervisor before has left is its
@@ -94,13 +93,13 @@ def run(configuration: Configuration, *, development: bool) -> int:
     """
     configure_logging(configuration)
     become_subreaper()
-    if asyncio.run(_supervise(configuration, development=development)) is End.UPGRADE:
+    if asyncio.run(_supervise(configuration, mode)) is End.UPGRADE:
         execute_anew()
     let_go_of_output()
     return ExitCode.OK
 
 
-async def _supervise(configuration: Configuration, *, development: bool) -> End:
+async def _supervise(configuration: Configuration, mode: Mode) -> End:
     folder = StateFolder(configuration.state_dir)
     asyncio.get_running_loop().set_default_executor(standing_threads(THREADS))
     async with AsyncExitStack() as stack:
@@ -109,7 +108,7 @@ async def _supervise(configuration: Configuration, *, development: bool) -> End:
         lock.acquire(_waits_for_guard)
         stack.callback(lock.release)
         folder = replace(folder, mark=tree_mark(folder.mark_file))
-        supervisor = Supervisor(configuration, folder, Takeover(folder), dev=development)
+        supervisor = Supervisor(configuration, folder, Takeover(folder), mode)
         try:
             await supervisor.start(stack)
             end = await supervisor.serve_until_stopped()
@@ -159,18 +158,20 @@ def make_resources(
 class Supervisor:
     """Everything that runs in the supervisor's process. ``start`` makes the parts and registers their end."""
 
-    def __init__(self, configuration: Configuration, folder: StateFolder, takeover: Takeover, *, dev: bool) -> None:
+    def __init__(self, configuration: Configuration, folder: StateFolder, takeover: Takeover, mode: Mode) -> None:
         self._configuration = configuration
         self._live = LiveConfiguration(configuration)
         self._reconfiguration = Reconfiguration(self._live, configuration.path, os.environ)
         self._folder = folder
         self._takeover = takeover
+        self._mode = mode
         recorder = self._recorder = Recorder()
         self._clock = SystemClock()
         self._operations = Operations(self._record_action, self._clock)
         self._draining = False
-        self._news = HealthNews(self._health, self._tell_health)
-        self._gateways = Gateways(folder, self._operations.perform, self._news.changed, recorder.put, development=dev)
+        self._news = HealthNews(self._health, lambda health: self._gateways.set_health(health))  # noqa: PLW0108 - made below
+        perform, development = self._operations.perform, mode.development
+        self._gateways = Gateways(folder, perform, self._news.changed, recorder.put, development=development)
         self._guarding = Guarding(takeover.guards, self._recorder.put)
         self._tree = Tree(self._clock)
         self._order = OrderToEnd(self._tree.hurry)
@@ -182,6 +183,7 @@ class Supervisor:
         self._plugins: Plugins
         self._plugin_operations: PluginOperations
         self._programs: Programs
+        self._pruning: Pruning
         self._gateway_processes: GatewayProcesses
         self._around: Surroundings
         self._births: Births
@@ -214,6 +216,7 @@ class Supervisor:
         if self._takeover.predecessor_died:
             strays.look_soon()
         await self._open_doors(stack)
+        resources = make_resources(self._tree, self._live, self._clock, self._recorder, stack)
         resources = make_resources(self._tree, self._live, self._clock, self._recorder, stack)
         self._make_supervised(logs, resources)
         await self._start_supervised(stack)
@@ -255,10 +258,12 @@ class Supervisor:
         self._jobs = TaskManager(self._store, self._around, self._tree, self._recorder.put)
         validator = Validator(self._tree, self._around, self._recorder.put, STARTS)
         programs = self._programs = Programs(self._around.reaper, self._folder, self._recorder.put)
-        workshop = make_workshop(self._live, self._folder, programs, validator)
-        self._plugins = self._make_plugins(workshop.preparation, logs, resources)
+        workshop = make_workshop(self._live, self._folder, programs, validator, offline=self._mode.offline)
+        self._pruning = Pruning(self._folder, workshop.builder, workshop.generations, self._tree)
+        self._plugins = self._make_plugins(workshop, logs, resources)
         self._tasks = self._make_tasks(workshop, logs, resources)
         self._jobs.begin_reload = self._tasks.reload_all
+        self._pruning.is_known, self._pruning.foundations = self._plugins.knows, self._tasks.foundations
 
     async def _start_supervised(self, stack: AsyncExitStack) -> None:
         """Arrange how everything ends: the door and the schedule first, then who starts processes, then these."""
@@ -267,6 +272,7 @@ class Supervisor:
         ends.push_async_callback(self._gateways.close)
         ends.push_async_callback(self._gateway_processes.close)
         ends.push_async_callback(self._tree.stop_all, Cause.SHUTDOWN, "supervisor")
+        ends.push_async_callback(self._pruning.close)
         ends.push_async_callback(self._plugins.close)
         ends.push_async_callback(self._tasks.close)
         await self._jobs.start()
@@ -278,7 +284,7 @@ class Supervisor:
         self._ends.pop_all()
         self._guarding.let_go()
         await self._jobs.close(handing_over=True)
-        for part in (self._tasks, self._plugins, self._gateway_processes, self._gateways):
+        for part in (self._tasks, self._plugins, self._pruning, self._gateway_processes, self._gateways):
             await part.close()
         self._tree.let_go()
 
@@ -318,14 +324,15 @@ class Supervisor:
         self._live.subscribe(processes.configured)
         return processes
 
-    def _make_plugins(self, preparation: Preparation, logs: LogFiles, resources: Resources) -> Plugins:
+    def _make_plugins(self, workshop: Workshop, logs: LogFiles, resources: Resources) -> Plugins:
         services = PluginServices(
             configuration=self._configuration,
             live=self._live,
             around=self._around,
             templates=TemplatePool(self._births, self._template_services, self._configuration.supervisor),
             tree=self._tree,
-            preparation=preparation,
+            preparation=workshop.preparation,
+            pruning=self._pruning,
             claims=Claims(),
             gateways=self._gateways,
             repository=self._store.plugins,
@@ -333,7 +340,7 @@ class Supervisor:
             jobs=self._jobs,
             recorded=self._recorder.put,
             changed=self._news.changed,
-            released=self._retry_refused,
+            released=lambda: self._plugins.retry_refused(),  # noqa: PLW0108 - made after this
         )
         directory = PluginDirectory(
             self._configuration.plugins_directory,
@@ -341,10 +348,10 @@ class Supervisor:
             self._configuration.manager.plugins.interval,
         )
         plugins = Plugins(directory, services, self._store.exits)
-        self._plugin_operations = PluginOperations(plugins, services, logs)
+        self._plugin_operations = PluginOperations(plugins, services, logs, workshop.build_logs)
         return plugins
 
-    def _make_tasks(self, workshop: "Workshop", logs: LogFiles, resources: Resources) -> ServiceManager:
+    def _make_tasks(self, workshop: Workshop, logs: LogFiles, resources: Resources) -> ServiceManager:
         copies = ModuleCopies(self._folder.task_copies)
         grounds = Grounds(self._live, workshop.installer, workshop.runtime, workshop.preparation)
         services = TaskServices(
@@ -395,12 +402,6 @@ class Supervisor:
 
     def _health(self) -> Health:
         return health_of(self._plugins.health(), draining=self._draining, database_ok=self._store.observations.healthy)
-
-    def _tell_health(self, health: Health) -> None:
-        self._gateways.set_health(health)
-
-    def _retry_refused(self) -> None:
-        self._plugins.retry_refused()
 
     def _database_health_changed(self, trouble: StoreError | None) -> None:
         if trouble is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from plugin_runtime.protocol import Cause, Phase
 from supervisor.config.policies import restart_policy
 from supervisor.errors import ConflictError, PluginRefusedError, ReplacementError, StoreError
-from supervisor.installer_progress import InstallerProgress
+from supervisor.installation import Installation
 from supervisor.manifest import PluginManifest
 from supervisor.plugin_services import PluginServices
 from supervisor.plugin_trouble import PluginTrouble
@@ -50,7 +50,7 @@ class Deployment:
         ``changed``: called when there is anything new to be shown, or to be told to the gateways.
         """
         self.serving = Serving(name, services, changed)
-        self.installer = InstallerProgress(name, services.around, changed)
+        self.installation = Installation("plugin", name, services.around, changed)
         self.is_stale = False
         """The folder may say something else than what was prepared last."""
         self.lock = asyncio.Lock()
@@ -79,11 +79,6 @@ class Deployment:
     def is_expected(self) -> bool:
         """Whether a ready worker may be there soon."""
         return self.is_beginning or self.serving.is_expected
-
-    @property
-    def is_outdated(self) -> bool:
-        """Whether something serves that is not what the folder says, which cannot be served."""
-        return self.trouble.error is not None and self.serving.prepared is not None
 
     # --- what is done with it ---
 
@@ -144,6 +139,28 @@ class Deployment:
             if (error := self.trouble.error) is not None:
                 raise ReplacementError(f"the code of plugin {self._name!r}", error.message)
 
+    async def install(self, actor: str) -> None:
+        """Build its environment anew, beside the one in use, and serve from it if the plugin is served at all.
+
+        Raises:
+            ConflictError: it cannot be built or served; what did goes on.
+        """
+        async with self._preparing:
+            self._served.forgive()
+            await (self._renew(Cause.RELOAD, actor, anew=True) if self._is_wanted else self._install_unserved())
+            if (error := self.trouble.error) is not None:
+                raise ConflictError(error.message, hint=error.hint)
+
+    async def _install_unserved(self) -> None:
+        try:
+            await self._build_anew()
+            self.trouble.clear()
+        except PreparationError as error:
+            self.trouble.clear()  # nobody tries again for one that is not served
+            self.trouble.error = error.error
+        finally:
+            self.installation.end()
+
     async def roll_back(self, actor: str) -> None:
         """Serve the generation that did before this one, until the folder says something else than it does now.
 
@@ -155,7 +172,7 @@ class Deployment:
             self.check_rollback()
             before = await self._served.former()
             if before is None:
-                raise self._no_rollback("the generation that served before is not kept any more")
+                raise _no_rollback(self._name, "the generation that served before is not kept any more")
             try:
                 await self._replace(before, Cause.ROLLBACK, actor)
             except (PreparationError, PluginRefusedError) as error:
@@ -168,12 +185,9 @@ class Deployment:
     def check_rollback(self) -> None:
         """Raise ConflictError where there is nothing to roll back to."""
         if self.serving.prepared is None:
-            raise self._no_rollback("nothing serves it")
+            raise _no_rollback(self._name, "nothing serves it")
         if not self._served.has_former:
-            raise self._no_rollback("no other generation has served before this one")
-
-    def _no_rollback(self, problem: str) -> ConflictError:
-        return ConflictError(f"cannot roll back plugin {self._name!r}: {problem}", hint="change its files")
+            raise _no_rollback(self._name, "no other generation has served before this one")
 
     async def retire(self, cause: Cause, actor: str) -> None:
         """Stop it, and free its prefix; returns when its processes are gone."""
@@ -201,11 +215,11 @@ class Deployment:
                 await self.trouble.guard(self._prepare_and_begin(), "cannot be served")
         finally:
             self.is_beginning = False
-            self.installer.end()
-            self._changed()
+            self.installation.end()
 
-    async def _renew(self, cause: Cause, actor: str) -> None:
-        self.trouble.begin(anew=self.is_stale)
+    async def _renew(self, cause: Cause, actor: str, *, anew: bool = False) -> None:
+        """``anew``: with another environment, whether or not there is one."""
+        self.trouble.begin(anew=self.is_stale or anew, builds_anew=anew)
         self.is_stale = False
         if self.serving.prepared is None:
             async with self.lock:
@@ -217,8 +231,7 @@ class Deployment:
             self.is_stale = True  # given up, and not done
             raise
         finally:
-            self.installer.end()
-            self._changed()
+            self.installation.end()
 
     async def _prepare_and_begin(self) -> None:
         check_plugin_name(self._folder.name)
@@ -247,10 +260,17 @@ class Deployment:
             # Before the long part: its callers wait, or learn that it failed, and nobody builds what will be refused.
             self.serving.held.take(prefix)
             self._changed()
+        if self.trouble.builds_anew:
+            await self._build_anew()
         before, may_assume = self.serving.prepared, self.serving.is_overlapping(manifest)
-        prepared = await preparation.prepare(manifest, self._folder, self.installer.said, before, may_assume=may_assume)
+        told = self.installation.follow
+        prepared = await preparation.prepare(manifest, self._folder, told, before, may_assume=may_assume)
         self._served.expect(prepared)
         return prepared
+
+    async def _build_anew(self) -> None:
+        await self._services.preparation.build_anew(self._name, self._folder, self.installation.follow)
+        self.trouble.builds_anew = False
 
     async def _begin(self, prepared: Prepared) -> None:
         """Claim the prefix, start its instances and register the plugin: what serves never depends on the database."""
@@ -259,7 +279,7 @@ class Deployment:
         self.serving.held.take(api_prefix(prepared.build.manifest, prepared.description))
         self.serving.begin(prepared, self._wanted_of(prepared.build.manifest), SUPERVISOR)
         await self._served.note(prepared)
-        await self._register(prepared)
+        await _register(self._services, self._name, self.serving.held.value, prepared)
 
     async def _prepare_and_replace(self, cause: Cause, actor: str) -> None:
         prepared = await self._prepare()
@@ -274,7 +294,7 @@ class Deployment:
             self.trouble.clear()
             logger.info("Plugin %s is reloaded: generation %s (%s)", self._name, generation, actor)
             await self._served.note(prepared)
-            await self._register(prepared)
+            await _register(self._services, self._name, self.serving.held.value, prepared)
 
     async def _replace_by_code(self, prepared: Prepared, cause: Cause, actor: str) -> Prepared:
         """Return what serves now, which may be more than was known of it."""
@@ -292,9 +312,14 @@ class Deployment:
     async def _replace(self, prepared: Prepared, cause: Cause, actor: str) -> None:
         await self.serving.replace(prepared, self._wanted_of(prepared.build.manifest), cause, actor)
 
-    async def _register(self, prepared: Prepared) -> None:
-        try:
-            await self._services.repository.register(facts_of(self._name, self.serving.held.value, prepared))
-        except StoreError as error:
-            # Serving never depends on the database; the record is written at the next start at the latest.
-            logger.warning("Cannot register plugin %s: %s", self._name, error)
+
+async def _register(services: PluginServices, name: str, prefix: str, prepared: Prepared) -> None:
+    try:
+        await services.repository.register(facts_of(name, prefix, prepared))
+    except StoreError as error:
+        # Serving never depends on the database; the record is written at the next start at the latest.
+        logger.warning("Cannot register plugin %s: %s", name, error)
+
+
+def _no_rollback(plugin: str, problem: str) -> ConflictError:
+    return ConflictError(f"cannot roll back plugin {plugin!r}: {problem}", hint="change its files")

@@ -5,6 +5,8 @@
     +-- PluginInvalidError      a plugin's manifest or code: its author's to mend
     +-- PluginRefusedError      its name or prefix is not to be had
     +-- EnvironmentBuildError   an environment cannot be built
+        +-- BuildInterruptedError   by no fault of what is to be installed; may heal by itself
+    +-- DiskFullError           no room for what a plugin is served from; likewise
     +-- SpawnError              the operating system did not start a process
     +-- StateFolderLockedError  another supervisor, or the guard of one, works on the same state folder
     +-- NotRunningError         no supervisor answers on the command socket
@@ -90,6 +92,16 @@ class EnvironmentBuildError(XcoreError):
         self.name = name
         self.problem = problem
         self.log_tail = log_tail or []
+
+
+class BuildInterruptedError(EnvironmentBuildError):
+    """The installer was killed, a file system is full, the index is away; worth another try."""
+
+
+class DiskFullError(XcoreError):
+    """Something could not be written since a file system is full; worth another try."""
+
+    status = 507
 
 
 class SpawnError(XcoreError):

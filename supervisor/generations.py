@@ -21,7 +21,8 @@ from typing import Any
 from plugin_runtime.protocol import PROTOCOL_VERSION, Description
 from plugin_runtime.wire import from_wire, to_wire
 from supervisor.environments.environment import Environment, Interpreter
-from supervisor.errors import ConflictError, XcoreError
+from supervisor.environments.file_system import FULL, fullest
+from supervisor.errors import ConflictError, DiskFullError, XcoreError
 from supervisor.snapshot import GONE, Snapshot, open_plain
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Generations:
         Raises:
             ConflictError: the files change faster than they can be copied.
             PluginInvalidError: a file cannot be read.
+            DiskFullError: there is no room for the copy.
             XcoreError: the copy cannot be written.
         """
         for _ in range(TRIES):
@@ -97,6 +99,9 @@ class Generations:
                 snapshot = snapshot.again()
             except OSError as error:
                 message = f"cannot copy the code of plugin {plugin!r} to {self._folder}: {error.strerror or error}"
+                if error.errno in FULL:
+                    where = fullest([self._folder])
+                    raise DiskFullError(message, hint=f"free some space in the file system {where}") from error
                 raise XcoreError(message, hint="the generation before goes on serving") from error
             else:
                 return generation
@@ -151,6 +156,15 @@ class Generations:
         """
         data = {"protocol": PROTOCOL_VERSION, "description": to_wire(description)}
         _write(_description_file(generation), data)
+
+    def environments(self) -> dict[str, set[Path]]:
+        """The folders of the environments that generations were made with, by plugin."""
+        found: dict[str, set[Path]] = {}
+        for file in self._folder.glob("*/*/ingredients.json"):
+            with suppress(OSError, ValueError, TypeError, KeyError):  # being removed, or of another version
+                folder = Path(json.loads(file.read_text(encoding="utf-8"))["environment"]["folder"])
+                found.setdefault(file.parent.parent.name, set()).add(folder)
+        return found
 
     def prune(self, plugin: str, keep: set[str]) -> None:
         """Remove the generations of ``plugin`` whose hashes are not in ``keep``, and what a kill left half made."""

@@ -28,9 +28,9 @@ Audit = Callable[[AuditEntry], Awaitable[None]]
 AUDITED = frozenset(
     {
         "config.autorestart", "config.reload", "config.update", "jobs.pause", "jobs.reload", "jobs.resume", "jobs.run",
-        "plugins.add", "plugins.delete", "plugins.disable", "plugins.enable", "plugins.reload", "plugins.restart",
-        "plugins.rollback", "plugins.scale", "plugins.update", "system.stop", "system.upgrade", "tasks.restart",
-        "tasks.start", "tasks.stop",
+        "plugins.add", "plugins.delete", "plugins.disable", "plugins.enable", "plugins.install", "plugins.reload",
+        "plugins.restart", "plugins.rollback", "plugins.scale", "plugins.update", "system.stop", "system.upgrade",
+        "tasks.restart", "tasks.start", "tasks.stop",
     }
 )  # fmt: skip
 """Operations that change something, beside those that put themselves on record."""

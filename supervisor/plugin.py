@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from plugin_runtime.protocol import Cause, PluginState, Route
-from plugin_runtime.views import ExitView, PluginError
+from plugin_runtime.views import ExitView, PluginError, ProgressView
 from supervisor.child import Child
 from supervisor.deployment import Deployment
 from supervisor.errors import ConflictError
@@ -68,7 +68,7 @@ class Plugin:
             return state_of_instances([child.state for child in self.instances], self.wanted)
         if self.deployment.trouble.error is not None and not self.deployment.is_expected:
             return PluginState.FAILED
-        return PluginState.INSTALLING if self.deployment.installer.is_at_work else PluginState.PENDING
+        return PluginState.INSTALLING if self.deployment.installation.is_under_way else PluginState.PENDING
 
     @property
     def wanted(self) -> int:
@@ -101,7 +101,7 @@ class Plugin:
     @property
     def is_outdated(self) -> bool:
         """It serves, and its newest code cannot be; ``error`` says why."""
-        return self.deployment.is_outdated
+        return self.deployment.trouble.error is not None and self.prepared is not None
 
     @property
     def notes(self) -> list[str]:
@@ -112,6 +112,11 @@ class Plugin:
     def template(self) -> str:
         """Id of the process that its workers are forked from; "" without one."""
         return self.serving.template
+
+    @property
+    def progress(self) -> ProgressView | None:
+        """Of the build of its environment, while there is one."""
+        return self.deployment.installation.view
 
     @property
     def last_exit(self) -> ExitView | None:
@@ -229,7 +234,7 @@ class Plugin:
 
     def _changed(self) -> None:
         if self._services.gateways.development:
-            self._services.gateways.set_trouble(trouble_of(self.name, self.error, self.deployment.installer.lines))
+            self._services.gateways.set_trouble(trouble_of(self.name, self.error, self.deployment.installation.lines))
         if self.prefix:
             self._services.gateways.set_route(self.route())
         self._services.changed()

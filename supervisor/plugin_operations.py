@@ -9,6 +9,7 @@ from plugin_runtime.protocol import Cause
 from plugin_runtime.views import PluginView
 from supervisor.changes import within
 from supervisor.config.plugin_keys import MOST_INSTANCES
+from supervisor.environments.build_log import BuildLogs
 from supervisor.errors import ConflictError, InvalidValueError, PluginRefusedError
 from supervisor.log_files import LogFiles
 from supervisor.operations import Operation
@@ -28,10 +29,11 @@ MOST_LINES = 10_000
 class PluginOperations:
     """Begins what it is asked for, and with ``wait`` seconds sees its end: TookTooLongError where that is too short."""
 
-    def __init__(self, plugins: Plugins, services: PluginServices, logs: LogFiles) -> None:
+    def __init__(self, plugins: Plugins, services: PluginServices, logs: LogFiles, build_logs: BuildLogs) -> None:
         self._plugins = plugins
         self._services = services
         self._logs = logs
+        self._build_logs = build_logs
 
     @property
     def operations(self) -> Mapping[str, Operation]:
@@ -44,6 +46,7 @@ class PluginOperations:
             "plugins.restart": self.restart,
             "plugins.reload": self.reload,
             "plugins.rollback": self.rollback,
+            "plugins.install": self.install,
             "plugins.enable": self.enable,
             "plugins.disable": self.disable,
             "plugins.scale": self.scale,
@@ -126,6 +129,17 @@ class PluginOperations:
         plugin.deployment.check_rollback()
         return await self._change(plugin, lambda: plugin.deployment.roll_back(actor), "rollback", wait)
 
+    async def install(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
+        """Build its environment anew, and serve from it where it is served at all."""
+        plugin = self._changeable(name, "install", disabled=True)
+        if not await plugin.has_folder():
+            raise ConflictError(f"cannot install plugin {name!r}: there is no folder {plugin.folder}")
+        return await self._change(plugin, lambda: self._installed(plugin, actor), "installation", wait)
+
+    async def _installed(self, plugin: Plugin, actor: str) -> None:
+        await plugin.deployment.install(actor)
+        await plugin.serving.settled()
+
     async def enable(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
         """Serve it, now and at every start."""
         plugin = self._changeable(name, "enable", disabled=True)
@@ -156,7 +170,8 @@ class PluginOperations:
         return await asyncio.to_thread(self._logs.read_tail, name, max(0, min(tail, MOST_LINES)))
 
     def _view(self, plugin: Plugin) -> PluginView:
-        return plugin_view(plugin, self._services.resources.latest, self._services.gateways.traffic.of(plugin.name))
+        traffic = self._services.gateways.traffic.of(plugin.name)
+        return plugin_view(plugin, self._services.resources.latest, traffic, self._build_logs.latest(plugin.name))
 
     def _changeable(self, name: str, verb: str, *, disabled: bool = False) -> Plugin:
         """``disabled``: it may be disabled."""

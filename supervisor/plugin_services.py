@@ -10,6 +10,7 @@ from supervisor.gateways import Gateways
 from supervisor.jobs.plugin_jobs import JobBook
 from supervisor.prefixes import Claims
 from supervisor.preparation import Preparation
+from supervisor.pruning import Pruning
 from supervisor.resources import Resources
 from supervisor.store.repository import Repository
 from supervisor.surroundings import Surroundings
@@ -26,6 +27,7 @@ class PluginServices:
     live: LiveConfiguration
     around: Surroundings
     templates: TemplatePool
+    pruning: Pruning
     tree: Tree
     preparation: Preparation
     claims: Claims

@@ -35,11 +35,20 @@ class PluginTrouble:
         """Whether what did not work is to be tried again."""
         return self._retries.is_due(self._clock.monotonic())
 
-    def begin(self, *, anew: bool) -> None:
+    @property
+    def builds_anew(self) -> bool:
+        """Whether the next try builds another environment: somebody has asked for that, and there is none yet."""
+        return self._retries.anew
+
+    @builds_anew.setter
+    def builds_anew(self, wanted: bool) -> None:
+        self._retries.anew = wanted
+
+    def begin(self, *, anew: bool, builds_anew: bool = False) -> None:
         """It is tried, whoever asked for it. ``anew``: there is something else to be tried than before."""
         self.awaits_prefix = False
         if anew:
-            self._retries.renewed()
+            self._retries.renewed(anew=builds_anew)
         self._retries.begun()
 
     def clear(self) -> None:

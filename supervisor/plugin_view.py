@@ -1,11 +1,12 @@
 """How a plugin is shown: to people and programs as views, to gateways as a route. Reads, never changes anything."""
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from plugin_runtime.gateway_protocol import PluginTrouble
 from plugin_runtime.protocol import Failed, PluginState, Route, State, Upstream
-from plugin_runtime.views import ExitView, InstanceView, PluginError, PluginView, TrafficView
+from plugin_runtime.views import ExitView, InstanceView, PluginError, PluginView, ProgressView, TrafficView
 from supervisor.child import Child
 from supervisor.child_record import SERVING
 from supervisor.exits import advice, explain
@@ -50,6 +51,9 @@ class Shown(Protocol):
 
     @property
     def is_outdated(self) -> bool: ...
+
+    @property
+    def progress(self) -> ProgressView | None: ...
 
     @property
     def last_exit(self) -> ExitView | None: ...
@@ -108,8 +112,13 @@ def instance_view(child: Child, sample: Sample | None) -> InstanceView:
     )
 
 
-def plugin_view(plugin: Shown, latest: Callable[[Child], Sample | None], traffic: TrafficView) -> PluginView:
-    """As the admin interface shows it. ``latest``: the last sample of a child's process."""
+def plugin_view(
+    plugin: Shown, latest: Callable[[Child], Sample | None], traffic: TrafficView, build_log: Path | None = None
+) -> PluginView:
+    """As the admin interface shows it.
+
+    ``latest``: the last sample of a child's process; ``build_log``: of the newest build of its environment.
+    """
     manifest = plugin.prepared.build.manifest if plugin.prepared else None
     found = plugin.prepared.description if plugin.prepared else None
     facts = facts_of(plugin.name, plugin.prefix, plugin.prepared) if plugin.prepared else plugin.record
@@ -132,6 +141,8 @@ def plugin_view(plugin: Shown, latest: Callable[[Child], Sample | None], traffic
         notes=plugin.notes,
         template=plugin.template,
         outdated=plugin.is_outdated,
+        progress=plugin.progress,
+        build_log=str(build_log or ""),
     )
 
 

@@ -52,6 +52,10 @@ class Plugins:
         """By name."""
         return iter(sorted(self._plugins.values(), key=lambda plugin: plugin.name))
 
+    def knows(self, name: str) -> bool:
+        """Whether there is such a plugin: a folder, though it may not be served, or a record."""
+        return name in self or (self._directory.path / name).is_dir()
+
     # --- life ---
 
     async def discover(self) -> None:
@@ -78,6 +82,7 @@ class Plugins:
         warn_of_unknown_names("plugins", configuration.plugins, self._plugins, self._directory.path)
         self._services.live.subscribe(self._apply)
         self._directory.start(self._follow)
+        self._services.pruning.soon()
 
     def _remember(self, rows: Mapping[str, PluginRow]) -> None:
         """Those that have a record and no folder: they are disabled, and not forgotten."""
@@ -98,6 +103,7 @@ class Plugins:
         """Have nothing more to do with one that has neither a record nor a folder."""
         if self._plugins.get(plugin.name) is plugin:
             del self._plugins[plugin.name]
+            self._services.pruning.soon()
             self._services.changed()
 
     async def settled(self) -> None:

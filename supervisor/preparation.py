@@ -23,9 +23,9 @@ from supervisor.config.dotenv_file import DotenvFile, read_dotenv
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.plugin_keys import OUTSIDE_GENERATION
 from supervisor.config.regular_file import UnreadableFileError, read_text
-from supervisor.environments.builder import OnProgress
 from supervisor.environments.environment import Environment
 from supervisor.environments.installer import Installer
+from supervisor.environments.progress import OnProgress
 from supervisor.environments.runtime import Runtime
 from supervisor.errors import EnvironmentBuildError, PluginInvalidError, XcoreError
 from supervisor.generations import Generation, Generations, Ingredients, Served
@@ -192,6 +192,15 @@ class Preparation:
             return manifest_errors(name, _text_of(name, folder / "pyproject.toml"), self._overrides(name))
         except PluginInvalidError as error:
             return [error]
+
+    async def build_anew(self, name: str, folder: Path, on_progress: OnProgress) -> None:
+        """Build the environment of a plugin once more, beside the one in use; the next step of it finds the new one.
+
+        Raises:
+            PreparationError: with cause and what to do; the one before is still there.
+        """
+        async with self._building[name]:
+            await in_phase(Phase.ENVIRONMENT, self._installer.ensure(name, folder, on_progress, anew=True))
 
     def _read_manifest(self, name: str, folder: Path) -> PluginManifest:
         return parse_manifest(name, _text_of(name, folder / "pyproject.toml"), self._overrides(name))

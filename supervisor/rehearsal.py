@@ -22,7 +22,7 @@ from supervisor.clock import SystemClock
 from supervisor.config.configuration import Configuration
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.plugin_keys import Job
-from supervisor.environments.builder import OnProgress
+from supervisor.environments.progress import OnProgress
 from supervisor.errors import PluginRefusedError, XcoreError
 from supervisor.jobs.host import task_settings
 from supervisor.log_files import LogFiles

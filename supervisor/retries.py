@@ -14,8 +14,9 @@ HEALING = frozenset({Phase.LIFESPAN.value, Phase.READY.value})
 """Phases in which something else than the code may be to blame: a database that is away, a signal, want of memory."""
 SPEECHLESS = "ValidatorDied"
 """Type of the error of a validator that had no words for it; likewise."""
-_WORDLESS = frozenset({SPEECHLESS, *(cause.value for cause in Cause)})
-"""A worker that had none is told of by the cause of its end."""
+TRANSIENT = frozenset({SPEECHLESS, "BuildInterrupted", "DiskFull", *(cause.value for cause in Cause)})
+"""Types of errors likewise: an installer that was killed, a package index that is away, a disk without room. A worker
+that had no words is told of by the cause of its end."""
 
 
 class Retries:
@@ -25,16 +26,23 @@ class Retries:
         self._policy = policy
         self._budget = Budget()
         self._due = math.inf
+        self.anew = False
+        """Whether the next try builds the environment anew: somebody has asked for that, and there is none yet."""
 
-    def renewed(self) -> None:
-        """There is something else to be served, or somebody has asked for it: what was before does not count."""
-        self._budget = Budget()
+    def renewed(self, *, anew: bool = False) -> None:
+        """There is something else to be served, or somebody has asked for it: what was before does not count.
+
+        New code never waits for an environment that it can do without.
+        """
+        self._budget, self._due, self.anew = Budget(), math.inf, anew
 
     def failed(self, error: PluginError, now: float, random: float) -> None:
         """It did not work; ``random`` in [0, 1)."""
         self._budget = spend(self._budget, self._policy, now)
-        if error.phase in HEALING or error.type in _WORDLESS:
+        if error.phase in HEALING or error.type in TRANSIENT:
             self._due = now + self._delay(random)
+        else:
+            self.anew = False
 
     def _delay(self, random: float) -> float:
         if self._budget.exhausted:

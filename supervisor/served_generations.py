@@ -10,7 +10,7 @@ from supervisor.preparation import Prepared
 
 
 class ServedGenerations:
-    """Owns what is kept of them: the one that serves, and the one before."""
+    """Owns what is kept of them: the one that serves, the one before, and one that was rolled back from."""
 
     def __init__(self, plugin: str, folder: Path, services: PluginServices) -> None:
         self._plugin = plugin
@@ -68,7 +68,9 @@ class ServedGenerations:
             self._served = served
             await preparation.note_served(self._plugin, served)
         in_use = {child.spec.generation for child in self._services.tree.children if child.spec.name == self._plugin}
-        await preparation.prune(self._plugin, in_use | {served.current, served.before, self._expected})
+        kept = {served.current, served.before, served.withdrawn, self._expected} - {""}
+        await preparation.prune(self._plugin, in_use | kept | self._services.pruning.generations(self._plugin))
+        self._services.pruning.soon()
 
     async def _kept(self, generation: str) -> Prepared | None:
         return await self._services.preparation.restore(self._plugin, self._folder, generation) if generation else None

@@ -89,6 +89,11 @@ class StateFolder:
         return self.root / "logs"
 
     @property
+    def build_logs(self) -> Path:
+        """``logs/builds/<plugin>/<number>-<hash>.log``."""
+        return self.logs / "builds"
+
+    @property
     def interpreters(self) -> Path:
         """What the installed Pythons answered when they were asked for their version."""
         return self.root / "interpreters.json"

@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass
 
 from supervisor.config.live import LiveConfiguration
-from supervisor.environments.builder import Builder
+from supervisor.environments.build_log import BuildLogs
+from supervisor.environments.builder import Builder, BuildSettings
 from supervisor.environments.installer import Installer
 from supervisor.environments.package_index import PackageIndex
 from supervisor.environments.runtime import Runtime
@@ -18,23 +19,28 @@ from supervisor.validation import Validator
 
 @dataclass(frozen=True)
 class Workshop:
-    """What makes environments, copies and descriptions of foreign code."""
+    """Adapters, each owned by nobody else."""
 
+    builder: Builder
     installer: Installer
     runtime: Runtime
+    generations: Generations
     validator: Validator
     preparation: Preparation
+    build_logs: BuildLogs
 
 
-def make_workshop(live: LiveConfiguration, folder: StateFolder, programs: Programs, validator: Validator) -> Workshop:
+def make_workshop(
+    live: LiveConfiguration, folder: StateFolder, programs: Programs, validator: Validator, *, offline: bool = False
+) -> Workshop:
     """``folder``: where environments are; copies of code and data go where the configuration says."""
     configuration = live.current
     index = PackageIndex(programs, os.environ, configuration.supervisor.index_url)
-    builder = Builder(folder.environments / ".cache", programs, index, os.environ)
+    logs, generations = BuildLogs(folder.build_logs), Generations(StateFolder(configuration.state_dir).generations)
+    settings = BuildSettings(offline=offline)
+    builder = Builder(folder.environments / ".cache", programs, index, logs, os.environ, settings)
     interpreters = Interpreters(programs, os.environ, folder.interpreters)
     installer = Installer(folder.environments, builder, interpreters, configuration.base_environment)
     runtime = Runtime(folder.runtime, builder)
-    preparation = Preparation(
-        live, installer, runtime, Generations(StateFolder(configuration.state_dir).generations), validator
-    )
-    return Workshop(installer, runtime, validator, preparation)
+    preparation = Preparation(live, installer, runtime, generations, validator)
+    return Workshop(builder, installer, runtime, generations, validator, preparation, logs)

@@ -86,6 +86,12 @@ async def rollback_plugin(operator: Owner, name: str, wait: Wait = 0.0) -> Any:
     return await operator.call("plugins.rollback", name=name, wait=wait, timeout=wait + CALL_TIMEOUT)
 
 
+@router.post("/{name}/install", response_model=PluginView, status_code=202, responses=_CHANGED)
+async def install_plugin(operator: Owner, name: str, wait: Wait = 0.0) -> Any:
+    """Build the plugin's environment anew and serve from it; with `wait`, answer when that is done."""
+    return await operator.call("plugins.install", name=name, wait=wait, timeout=wait + CALL_TIMEOUT)
+
+
 @router.post("/{name}/enable", response_model=PluginView, status_code=202, responses=_CHANGED)
 async def enable_plugin(operator: Owner, name: str, wait: Wait = 0.0) -> Any:
     """Serve a plugin, now and at every start; with `wait`, answer when its instances are ready or have failed."""

@@ -59,6 +59,7 @@ def up(
     dev: Annotated[
         bool, typer.Option("--dev", help="Show callers on this machine why a plugin is not served.")
     ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Start no installer: fetch nothing.")] = False,
 ) -> None:
     """Run everything in the foreground, as the supervisor. SIGTERM and ^C stop it in order, a second one hurries."""
     from supervisor.config.source import load  # noqa: PLC0415 - pydantic takes a while
@@ -70,8 +71,9 @@ def up(
         refuse_open_door(configuration)
     refuse_if_locked(StateFolder(configuration.state_dir).lock_file)
     from supervisor.app import run  # noqa: PLC0415 - the whole supervisor, which no other command needs
+    from supervisor.mode import Mode  # noqa: PLC0415 - likewise
 
-    sys.exit(run(configuration, development=dev))
+    sys.exit(run(configuration, Mode(development=dev, offline=offline)))
 
 
 def down(

@@ -1,5 +1,6 @@
 """``xcore plugin``: look at plugins and act on them."""
 
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from supervisor.cli.options import (
     WaitOption,
 )
 from supervisor.cli.output import duration, print_answer, print_lines, print_table
+from supervisor.cli.steps import steps_told
 from supervisor.cli.supervised import not_running, print_facts, print_trouble, shortcoming
 
 app = typer.Typer(help="Look at plugins and act on them.", no_args_is_help=True)
@@ -77,6 +79,22 @@ def rollback(
     """Serve the code and environment that were served before these, until the plugin's folder changes."""
     plugin = _ordered(Target(config, url), "rollback", name, wait, json=json)
     if wait > 0:
+        _require_running(plugin)
+
+
+@app.command()
+def install(
+    name: NameArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    url: UrlOption = "",
+    wait: WaitOption = 600.0,
+) -> None:
+    """Build a plugin's environment anew and serve from it; what was served before goes on where that cannot be."""
+    target = Target(config, url)
+    with steps_told(target, name) if wait > 0 else nullcontext():
+        plugin = _ordered(target, "install", name, wait, json=json)
+    if wait > 0 and plugin["active"]:
         _require_running(plugin)
 
 
@@ -155,7 +173,7 @@ def print_plugins(plugins: list[dict[str, Any]]) -> None:
     rows = [
         (
             plugin["name"],
-            plugin["state"],
+            _state_of(plugin),
             f"{sum(i['state'] == 'running' for i in plugin['instances'])}/{plugin['wanted']}",
             plugin["prefix"] or "-",
             plugin["version"] or "-",
@@ -166,9 +184,19 @@ def print_plugins(plugins: list[dict[str, Any]]) -> None:
     print_table(("NAME", "STATE", "READY", "PREFIX", "VERSION", "ERROR"), rows, "There are no plugins yet.")
 
 
+def _state_of(plugin: dict[str, Any]) -> str:
+    """With the step of a build under way."""
+    progress = plugin.get("progress")  # a supervisor of the version before tells none
+    return f"{plugin['state']} ({progress['step']})" if progress else plugin["state"]
+
+
 def _print_plugin(plugin: dict[str, Any]) -> None:
     print_facts((key, plugin[key]) for key in _SHOWN)
     print_trouble(plugin)
+    if progress := plugin.get("progress"):  # a supervisor of the version before tells none
+        print_facts([("progress", _progress_of(progress))])
+    if build_log := plugin.get("build_log"):
+        print_facts([("build log", build_log)])
     if traffic := plugin.get("traffic"):  # a supervisor of the version before does not count
         print_facts([("requests", _requests_of(traffic))])
     if template := plugin.get("template"):  # a supervisor of the version before has not told
@@ -182,6 +210,11 @@ def _print_plugin(plugin: dict[str, Any]) -> None:
         ],
         "It has no instances.",
     )
+
+
+def _progress_of(progress: dict[str, Any]) -> str:
+    said = f": {progress['line']}" if progress["line"] else ""
+    return f"{progress['step']}, for {duration(progress['seconds'])}{said}"
 
 
 def _requests_of(traffic: dict[str, Any]) -> str:

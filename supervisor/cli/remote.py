@@ -25,6 +25,7 @@ _ROUTES: dict[str, tuple[str, str]] = {
     "plugins.restart": ("POST", "/admin/plugins/{name}/restart"),
     "plugins.reload": ("POST", "/admin/plugins/{name}/reload"),
     "plugins.rollback": ("POST", "/admin/plugins/{name}/rollback"),
+    "plugins.install": ("POST", "/admin/plugins/{name}/install"),
     "plugins.enable": ("POST", "/admin/plugins/{name}/enable"),
     "plugins.disable": ("POST", "/admin/plugins/{name}/disable"),
     "plugins.scale": ("POST", "/admin/plugins/{name}/scale"),

@@ -1,7 +1,8 @@
 """Builds environments: venv, lock, installation, and last of all the mark that says it is whole.
 
 A venv cannot be moved once it has scripts, so it is built where it will stay. ``complete.json`` is written last and
-by a rename; a folder without it was left by a failure or a kill, is never used and is removed before the next build.
+by a rename; a folder without it was left by a failure or a kill, and is never used. Each build has a folder of its
+own, ``<fingerprint>``, else ``<fingerprint>.2`` and so on: what got away of a build that was killed may still write.
 """
 
 import asyncio
@@ -12,26 +13,29 @@ import secrets
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from supervisor.environments import poetry_program
 from supervisor.environments.build_lock import alone
+from supervisor.environments.build_log import BuildLog, BuildLogs
 from supervisor.environments.diagnosis import diagnose
 from supervisor.environments.environment import Environment, Interpreter
+from supervisor.environments.file_system import FULL, fullest
 from supervisor.environments.fingerprint import fingerprint
 from supervisor.environments.package_index import PackageIndex, PackageSource
+from supervisor.environments.progress import OnProgress, Progress
 from supervisor.environments.project import Project
 from supervisor.environments.runner import SUPERVISOR, Completed, Runner
-from supervisor.errors import EnvironmentBuildError
+from supervisor.errors import BuildInterruptedError, EnvironmentBuildError, SpawnError
 
 MARK = "complete.json"
 CACHE = ".cache"
 """Downloads, shared by all builds: Poetry writes its files there by renames. No plugin's name starts with a dot."""
 
-OnProgress = Callable[[str], None]
+_WAITING = "waiting for another process that builds it"
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +51,8 @@ class BuildSettings:
     retry_delay: float = 2.0
     """Before the first of them; doubles."""
     parallel: int = os.cpu_count() or 1
+    offline: bool = False
+    """Build nothing: what is not there is an error."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ class Plan:
     """For which its programs are run, so that their exits are found under its name."""
     optional_groups: bool = False
     """Try all groups of the project, and be content with main."""
+    logs: str = ""
+    """Under which the logs of its builds are kept, if that is not the owner's name."""
 
     @property
     def fingerprint(self) -> str:
@@ -69,7 +77,29 @@ class Plan:
 
     @property
     def folder(self) -> Path:
+        """Of the first build; ``<fingerprint>.2`` is that of the next one."""
         return self.owner / self.fingerprint
+
+
+@dataclass
+class _Build:
+    """One build under way."""
+
+    plan: Plan
+    folder: Path
+    log: BuildLog
+    on_progress: OnProgress
+    current: Progress = field(default_factory=lambda: Progress(""))
+
+    def step(self, text: str) -> None:
+        self.log.step(text)
+        self.current = Progress(text)
+        self.on_progress(self.current)
+
+    def line(self, text: str) -> None:
+        self.log.line(text)
+        if text.strip():
+            self.on_progress(Progress(self.current.step, text))
 
 
 class Builder:
@@ -80,6 +110,7 @@ class Builder:
         cache: Path,
         runner: Runner,
         index: PackageIndex,
+        logs: BuildLogs,
         environment: Mapping[str, str],
         settings: BuildSettings | None = None,
     ) -> None:
@@ -87,98 +118,153 @@ class Builder:
         self._cache = cache
         self._runner = runner
         self._index = index
+        self._logs = logs
         self._environment = environment
         self._settings = settings or BuildSettings()
         self._slots = asyncio.Semaphore(self._settings.parallel)
         self._owners: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._handed_out: dict[str, Path] = {}
+        self._building: set[Path] = set()
 
-    async def ensure(self, plan: Plan, on_progress: OnProgress) -> Environment:
+    async def ensure(self, plan: Plan, on_progress: OnProgress, *, anew: bool = False) -> Environment:
         """Return the environment of ``plan``, and build it first where it is missing or half built.
 
+        ``anew``: build another one beside it in any case.
+
         Raises:
+            BuildInterruptedError: something else than the dependencies is to blame.
             EnvironmentBuildError: with the installer's last lines.
         """
-        if (environment := existing(plan)) is not None:
-            return environment
-        async with self._owners[plan.owner], self._slots:
-            try:
-                async with alone(plan.owner, lambda: on_progress("waiting for another process that builds it")):
-                    # Somebody else may have built it while this one waited.
-                    return existing(plan) or await self._build(plan, on_progress)
-            except OSError as error:
-                raise EnvironmentBuildError(plan.name, f"{error.filename or plan.folder}: {error.strerror}") from error
+        former = existing(plan)
+        environment = former if former is not None and not anew else await self._build(plan, former, on_progress)
+        self._handed_out[plan.name] = environment.folder
+        return environment
 
-    async def prune(self, owner: Path, keep: set[str]) -> None:
-        """Remove what ``owner`` has beside the fingerprints in ``keep``; waits for a build of the same owner."""
-        async with self._owners[owner]:
-            await _remove([folder for folder in _listed(owner) if folder.name not in keep])
+    def in_use(self) -> set[Path]:
+        """Folders that are being built in, and those that each plugin or task was given last."""
+        return self._building | set(self._handed_out.values())
 
-    async def _build(self, plan: Plan, on_progress: OnProgress) -> Environment:
+    async def discard(self, folders: Iterable[Path]) -> None:
+        """Remove environments. They are out of the way before anybody else has a turn, and gone when this returns."""
+        await _remove(folders)
+
+    async def _build(self, plan: Plan, former: Environment | None, on_progress: OnProgress) -> Environment:
+        if self._settings.offline:
+            hint = "start it once without --offline, where the package index can be reached"
+            raise EnvironmentBuildError(plan.name, "it would have to be installed, and xcore runs offline", hint=hint)
+        owner = self._owners[plan.owner]
+        if owner.locked() or self._slots.locked():
+            on_progress(Progress("waiting for other builds"))
+        try:
+            async with owner, self._slots, alone(plan.owner, lambda: on_progress(Progress(_WAITING))):
+                newest = existing(plan)
+                if newest is not None and newest != former:  # somebody else has built it while this one waited
+                    return newest
+                folder = _next_folder(plan)
+                self._building.add(folder)
+                try:
+                    return await self._build_logged(plan, folder, on_progress)
+                finally:
+                    self._building.discard(folder)
+        except OSError as error:
+            raise EnvironmentBuildError(plan.name, f"{error.filename or plan.owner}: {error.strerror}") from error
+
+    async def _build_logged(self, plan: Plan, folder: Path, on_progress: OnProgress) -> Environment:
         started = time.monotonic()
-        await _remove([plan.folder])
-        plan.folder.mkdir(parents=True)
+        with self._logs.begin(plan.logs or plan.owner.name, folder.name) as log:
+            try:
+                environment = await self._build_in(_Build(plan, folder, log, on_progress))
+            except (EnvironmentBuildError, SpawnError, OSError) as error:
+                await _remove([folder])  # at once: it may be what fills the disk
+                raise self._told(error, plan, log) from error
+        logger.info("Environment of %s built in %.1f s: %s", plan.name, time.monotonic() - started, folder)
+        return environment
+
+    async def _build_in(self, build: _Build) -> Environment:
+        plan, folder = build.plan, build.folder
+        await _remove(_half_built(plan.owner))
+        folder.mkdir(parents=True)
+        steps = _Steps(build, self._runner, self._settings)
         source = await self._index.source(plan.name)
-        steps = _Steps(plan, self._runner, on_progress, self._settings)
         await steps.make_venv(poetry_program.inherited(self._environment))
-        _write_project(plan)
-        variables = self._variables(plan, source)
+        _write_project(plan, folder)
+        variables = self._variables(folder, source)
         if plan.project.lock is None:
             await steps.lock(variables)
         complete = await steps.install(variables)
-        shutil.rmtree(plan.folder / CACHE, ignore_errors=True)
-        _mark(plan, optional_groups=complete)
-        logger.info("Environment of %s built in %.1f s: %s", plan.name, time.monotonic() - started, plan.folder)
-        return Environment(plan.folder, plan.fingerprint, plan.interpreter, complete)
+        shutil.rmtree(folder / CACHE, ignore_errors=True)
+        _mark(plan, folder, optional_groups=complete)
+        return Environment(folder, folder.name, plan.interpreter, complete)
 
-    def _variables(self, plan: Plan, source: PackageSource) -> Callable[[int], dict[str, str]]:
+    def _variables(self, folder: Path, source: PackageSource) -> Callable[[int], dict[str, str]]:
         def variables(attempt: int) -> dict[str, str]:
             # A damaged file in the shared cache would fail every try: the first alone trusts it.
-            cache = self._cache if attempt == 0 else plan.folder / CACHE
-            return poetry_program.variables(self._environment, plan.folder, cache, source)
+            cache = self._cache if attempt == 0 else folder / CACHE
+            return poetry_program.variables(self._environment, folder, cache, source)
 
         return variables
+
+    def _told(
+        self, error: EnvironmentBuildError | SpawnError | OSError, plan: Plan, log: BuildLog
+    ) -> EnvironmentBuildError:
+        """The same as people shall read it: which file system is full, and where all that was said is kept."""
+        where = f"all it said is in {log.path}" if log.path else ""
+        tail = error.log_tail if isinstance(error, EnvironmentBuildError) else []
+        if _is_full(error):
+            places = (plan.owner, self._cache, Path(self._environment.get("TMPDIR", "/tmp")))  # noqa: S108 - theirs
+            problem = f"the file system {fullest(places)} is full"
+            hint = _sentences("free some space there, then it is tried again by itself", where)
+            return BuildInterruptedError(plan.name, problem, log_tail=tail, hint=hint)
+        if isinstance(error, EnvironmentBuildError):
+            hint = _sentences(error.hint, where)
+            return type(error)(plan.name, error.problem, log_tail=tail, hint=hint)
+        if isinstance(error, SpawnError):
+            return EnvironmentBuildError(plan.name, error.message, hint=where)
+        return EnvironmentBuildError(plan.name, f"{error.filename or plan.owner}: {error.strerror}", hint=where)
 
 
 class _Steps:
     """The programs of one build, which share its time limit."""
 
-    def __init__(self, plan: Plan, runner: Runner, on_progress: OnProgress, settings: BuildSettings) -> None:
-        self._plan = plan
+    def __init__(self, build: _Build, runner: Runner, settings: BuildSettings) -> None:
+        self._build = build
+        self._plan = build.plan
         self._runner = runner
-        self._on_progress = on_progress
         self._settings = settings
         self._deadline = time.monotonic() + settings.time_limit
 
     async def make_venv(self, environment: Mapping[str, str]) -> None:
-        self._on_progress(f"making a virtual environment with Python {self._plan.interpreter}")
+        self._build.step(f"making a virtual environment with Python {self._plan.interpreter}")
         # Seeding pip takes seconds, and Poetry needs none in there.
-        command = [str(self._plan.interpreter.path), "-I", "-m", "venv", "--without-pip", str(self._plan.folder)]
+        command = [str(self._plan.interpreter.path), "-I", "-m", "venv", "--without-pip", str(self._build.folder)]
         self._require(await self._run(command, environment), "the virtual environment cannot be made")
 
     async def lock(self, variables: Callable[[int], Mapping[str, str]]) -> None:
-        self._on_progress("resolving dependencies")
-        completed = await self._retried(poetry_program.lock_command(), variables)
+        completed = await self._retried("resolving dependencies", poetry_program.lock_command(), variables)
         self._require(completed, "its dependencies cannot be resolved")
 
     async def install(self, variables: Callable[[int], Mapping[str, str]]) -> bool:
         """Whether the optional groups came as well."""
-        self._on_progress("installing dependencies")
+        step = "installing dependencies"
         if self._plan.optional_groups:
-            completed = await self._retried(poetry_program.install_command(all_groups=True), variables)
+            completed = await self._retried(step, poetry_program.install_command(all_groups=True), variables)
             if completed.succeeded:
                 return True
+            if completed.signal is not None or diagnose(completed.tail).is_full:  # it says nothing of the packages
+                self._require(completed, "its dependencies cannot be installed")
             logger.warning("Optional packages of %s are left out: %s", self._plan.name, completed)
-        completed = await self._retried(poetry_program.install_command(), variables)
+        completed = await self._retried(step, poetry_program.install_command(), variables)
         self._require(completed, "its dependencies cannot be installed")
         return False
 
-    async def _retried(self, command: list[str], variables: Callable[[int], Mapping[str, str]]) -> Completed:
+    async def _retried(self, step: str, command: list[str], variables: Callable[[int], Mapping[str, str]]) -> Completed:
+        self._build.step(step)
         completed = await self._run(command, variables(0))
         for attempt in range(1, self._settings.retries + 1):
             if completed.succeeded or completed.timed_out or not diagnose(completed.tail).transient:
                 break
             delay = self._settings.retry_delay * 2 ** (attempt - 1)
-            self._on_progress(f"trying again in {delay:g} s: {diagnose(completed.tail).problem}")
+            self._build.step(f"{step}, again in {delay:g} s: {diagnose(completed.tail).problem}")
             await asyncio.sleep(delay)
             completed = await self._run(command, variables(attempt))
         return completed
@@ -187,10 +273,10 @@ class _Steps:
         return await self._runner.run(
             command,
             name=self._plan.plugin,
-            cwd=self._plan.folder,
+            cwd=self._build.folder,
             environment=environment,
             timeout=max(self._deadline - time.monotonic(), 0.0),
-            on_line=lambda line: self._on_progress(line) if line.strip() else None,
+            on_line=self._build.line,
         )
 
     def _require(self, completed: Completed, otherwise: str) -> None:
@@ -202,41 +288,82 @@ class _Steps:
             raise EnvironmentBuildError(self._plan.name, problem, log_tail=tail, hint="killed with all it had started")
         found = diagnose(tail)
         problem = f"{found.problem or otherwise} ({completed}, Python {self._plan.interpreter})"
-        raise EnvironmentBuildError(self._plan.name, problem, log_tail=tail, hint=found.hint)
+        is_healing = found.transient or found.is_full or completed.signal is not None
+        kind = BuildInterruptedError if is_healing else EnvironmentBuildError
+        raise kind(self._plan.name, problem, log_tail=tail, hint=found.hint)
 
 
 def existing(plan: Plan) -> Environment | None:
-    """The environment of ``plan`` if it is there and whole; starts no process."""
+    """The newest environment of ``plan`` that is there and whole; starts no process."""
+    found = (_whole(plan, folder) for folder in reversed(_builds(plan)))
+    return next((environment for environment in found if environment is not None), None)
+
+
+def _whole(plan: Plan, folder: Path) -> Environment | None:
     try:
-        mark = json.loads((plan.folder / MARK).read_text(encoding="utf-8"))
+        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    environment = Environment(plan.folder, plan.fingerprint, plan.interpreter, mark.get("optional_groups", False))
+    environment = Environment(folder, folder.name, plan.interpreter, mark.get("optional_groups", False))
     # A link to an interpreter that was removed is no Python any more.
     return environment if environment.python.exists() else None
 
 
-def _write_project(plan: Plan) -> None:
-    (plan.folder / "pyproject.toml").write_text(plan.project.installable(plan.interpreter.version), encoding="utf-8")
+def _builds(plan: Plan) -> list[Path]:
+    """The folders of all its builds, oldest first."""
+    own = plan.fingerprint
+    return sorted((path for path in _listed(plan.owner) if path.name.partition(".")[0] == own), key=_number)
+
+
+def _number(build: Path) -> int:
+    """Of a build: 1, 2 and so on; 0 where it is none."""
+    number = build.name.partition(".")[2] or "1"
+    return int(number) if number.isdecimal() else 0
+
+
+def _next_folder(plan: Plan) -> Path:
+    """Where nothing was ever built, as far as that can be seen."""
+    former = _builds(plan)
+    return plan.folder.with_name(f"{plan.fingerprint}.{_number(former[-1]) + 1}") if former else plan.folder
+
+
+def _half_built(owner: Path) -> list[Path]:
+    """What a kill has left, of a build or of a removal; nobody else builds there now."""
+    return [folder for folder in _listed(owner) if folder.name.startswith(".") or not (folder / MARK).is_file()]
+
+
+def _write_project(plan: Plan, folder: Path) -> None:
+    (folder / "pyproject.toml").write_text(plan.project.installable(plan.interpreter.version), encoding="utf-8")
     if plan.project.lock is not None:
-        (plan.folder / "poetry.lock").write_text(plan.project.lock, encoding="utf-8")
+        (folder / "poetry.lock").write_text(plan.project.lock, encoding="utf-8")
 
 
-def _mark(plan: Plan, *, optional_groups: bool) -> None:
+def _mark(plan: Plan, folder: Path, *, optional_groups: bool) -> None:
     content = {"name": plan.name, "python": str(plan.interpreter), "optional_groups": optional_groups}
-    draft = plan.folder / f"{MARK}.tmp"
+    draft = folder / f"{MARK}.tmp"
     draft.write_text(json.dumps(content), encoding="utf-8")
-    draft.rename(plan.folder / MARK)
+    draft.rename(folder / MARK)
+
+
+def _is_full(error: EnvironmentBuildError | SpawnError | OSError) -> bool:
+    if isinstance(error, EnvironmentBuildError):
+        return diagnose(error.log_tail).is_full
+    cause = error.__cause__ if isinstance(error, SpawnError) else error
+    return isinstance(cause, OSError) and cause.errno in FULL
+
+
+def _sentences(*hints: str) -> str:
+    return "; ".join(hint for hint in hints if hint)
 
 
 def _listed(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-async def _remove(folders: list[Path]) -> None:
+async def _remove(folders: Iterable[Path]) -> None:
     """Take ``folders`` out of the way at once, then remove them, which may take long, in a thread.
 
     A thread runs on when its caller is cancelled: it must never see the paths at which the next build begins. And a
@@ -244,7 +371,7 @@ async def _remove(folders: list[Path]) -> None:
     """
     doomed = []
     for folder in folders:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             doomed.append(folder.rename(folder.with_name(f".{secrets.token_hex(8)}.removed")))
     for folder in doomed:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

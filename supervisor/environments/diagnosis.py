@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """``transient``: the network's doing, or a damaged download; worth another try."""
+    """``transient``: the network's doing, or a damaged download; worth another try.
+
+    ``is_full``: a file system is; which one the installer does not say.
+    """
 
     transient: bool = False
+    is_full: bool = False
     problem: str = ""
     hint: str = ""
 
@@ -23,8 +27,8 @@ _NETWORK = (
 # The first that matches wins: causes before what follows from them.
 _SIGNS: tuple[tuple[str, Diagnosis], ...] = (
     (
-        r"No space left on device",
-        Diagnosis(problem="no space left on the device", hint="free some space in the state folder's file system"),
+        r"No space left on device|Disk quota exceeded",
+        Diagnosis(is_full=True, problem="a file system is full", hint="free some space"),
     ),
     (
         r"changed significantly since poetry\.lock was last generated",

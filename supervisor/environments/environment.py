@@ -33,6 +33,7 @@ class Environment:
 
     folder: Path
     fingerprint: str
+    """Name of the folder: one that was built anew is another environment."""
     interpreter: Interpreter
     optional_groups: bool = False
     """Whether the groups beside main are there too."""

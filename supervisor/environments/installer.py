@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.environments import project
-from supervisor.environments.builder import Builder, OnProgress, Plan
+from supervisor.environments.builder import Builder, Plan
 from supervisor.environments.environment import Environment
+from supervisor.environments.progress import OnProgress, unheard
 from supervisor.environments.project import Project
 from supervisor.errors import EnvironmentBuildError
 from supervisor.interpreters import Interpreters
@@ -34,15 +35,18 @@ class Installer:
         self._interpreters = interpreters
         self._base = base or SHIPPED_BASE
 
-    async def ensure(self, plugin: str, folder: Path | None, on_progress: OnProgress = lambda _: None) -> Environment:
+    async def ensure(
+        self, plugin: str, folder: Path | None, on_progress: OnProgress = unheard, *, anew: bool = False
+    ) -> Environment:
         """Return the environment of the plugin in ``folder``, built now where it is not there yet.
 
-        ``on_progress`` gets what is being done and every line of the installer.
+        ``on_progress`` gets what is being done and every line of the installer. ``anew``: build another one beside
+        that which is there.
 
         Raises:
             EnvironmentBuildError: with the installer's last lines and, where known, what to do.
         """
-        return await self._builder.ensure(await self.plan(plugin, folder), on_progress)
+        return await self._builder.ensure(await self.plan(plugin, folder), on_progress, anew=anew)
 
     async def plan(self, plugin: str, folder: Path | None) -> Plan:
         """Say which environment the plugin in ``folder`` gets, without building it.
@@ -55,10 +59,6 @@ class Installer:
         wanted = self._wanted(plugin, folder)
         interpreter = await self._interpreters.choose(plugin, *wanted.constraints)
         return Plan(plugin, self._folder / wanted.owner, wanted.project, interpreter, plugin)
-
-    async def prune(self, plugin: str, keep: set[str]) -> None:
-        """Remove the environments of ``plugin`` whose fingerprints are not in ``keep``; ``plugin`` may be BASE."""
-        await self._builder.prune(self._folder / plugin, keep)
 
     def _wanted(self, plugin: str, folder: Path | None) -> _Wanted:
         own = project.read(plugin, folder / "pyproject.toml") if folder is not None else None

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.environments import project
-from supervisor.environments.builder import Builder, OnProgress, Plan, existing
+from supervisor.environments.builder import Builder, Plan, existing
 from supervisor.environments.environment import Interpreter
+from supervisor.environments.progress import OnProgress, unheard
 from supervisor.errors import EnvironmentBuildError
 
+LOGS = "_runtime"
+"""Under which the logs of its builds are kept; no plugin can have that name."""
 SHIPPED = Path(__file__).with_name("guest") / "pyproject.toml"
 
 
@@ -33,7 +36,7 @@ class Runtime:
         self._builder = builder
         self._pyproject = pyproject
 
-    async def ensure(self, interpreter: Interpreter, on_progress: OnProgress = lambda _: None) -> GuestPackages:
+    async def ensure(self, interpreter: Interpreter, on_progress: OnProgress = unheard) -> GuestPackages:
         """Return the packages for guests on ``interpreter``, installed now where they are not there yet.
 
         Raises:
@@ -56,4 +59,5 @@ class Runtime:
         shipped = project.read(name, self._pyproject)
         if shipped is None:
             raise EnvironmentBuildError(name, f"{self._pyproject} is missing", hint="install xcore-supervisor anew")
-        return Plan(name, self._folder / interpreter.tag, shipped, interpreter, optional_groups=True)
+        owner = self._folder / interpreter.tag
+        return Plan(name, owner, shipped, interpreter, optional_groups=True, logs=LOGS)

@@ -11,9 +11,9 @@ from plugin_runtime.protocol import ENV_DATA_DIR, ENV_RUNTIME, Phase
 from plugin_runtime.views import PluginError
 from supervisor.config.configuration import Configuration
 from supervisor.config.live import LiveConfiguration
-from supervisor.environments.builder import OnProgress
 from supervisor.environments.environment import Environment
 from supervisor.environments.installer import BASE, Installer
+from supervisor.environments.progress import OnProgress
 from supervisor.environments.runtime import Runtime
 from supervisor.errors import PluginRefusedError
 from supervisor.prefixes import check_plugin_name

@@ -15,7 +15,7 @@ from plugin_runtime.task_protocol import JobDeclaration, TaskDescription
 from plugin_runtime.views import PluginError
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.regular_file import UnreadableFileError, read_text
-from supervisor.environments.builder import OnProgress
+from supervisor.environments.progress import OnProgress
 from supervisor.preparation import PreparationError, error_of, in_phase
 from supervisor.schedule.declared import JobError, from_declaration
 from supervisor.schedule.job_spec import JobSpec

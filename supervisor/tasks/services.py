@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from typing import Any
 
 from plugin_runtime.protocol import Cause, Kind, PluginState
@@ -74,6 +74,16 @@ class ServiceManager:
         self._closing = True
         await self._watch.close()
         await self._works.close()
+
+    def foundations(self) -> Iterator[str]:
+        """What processes of tasks are started with, whenever that is: words, variables, folders."""
+        for task in self._tasks.values():
+            if task.prepared is not None:
+                build = task.prepared.build
+                yield from build.command
+                yield from build.ground.variables.values()
+                if build.ground.plugin is not None:
+                    yield str(build.ground.plugin.generation.folder)
 
     # --- the directory ---
 

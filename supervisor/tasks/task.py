@@ -12,6 +12,7 @@ from plugin_runtime.protocol import Cause, Phase, PluginState
 from plugin_runtime.views import ExitView, PluginError
 from supervisor.child import Child
 from supervisor.errors import StoreError
+from supervisor.installation import Installation
 from supervisor.jobs.host import RunProcess
 from supervisor.plugin_state import state_of_instances
 from supervisor.preparation import PreparationError
@@ -48,7 +49,7 @@ class Task:
         self._error: PluginError | None = None
         self._stale = False
         self._preparing = False
-        self._installing = False
+        self._installation = Installation("task", name, services.around, services.changed)
         self._lock = asyncio.Lock()
         self._orders = asyncio.Lock()
 
@@ -69,7 +70,7 @@ class Task:
             return PluginState.DISABLED
         if self.prepared is not None and not self._has_service:
             return PluginState.IDLE
-        if self._installing:
+        if self._installation.is_under_way:
             return PluginState.INSTALLING
         return PluginState.FAILED if self._error is not None and not self._preparing else PluginState.PENDING
 
@@ -204,7 +205,7 @@ class Task:
         self._stale, self._preparing = False, True
         self._services.changed()
         try:
-            prepared = await self._services.preparation.prepare(self.name, self.file, self._progress)
+            prepared = await self._services.preparation.prepare(self.name, self.file, self._installation.follow)
         except PreparationError as error:
             self._error = error.error
             logger.error("Task %s cannot be run (%s): %s", self.name, error.error.phase, error)  # noqa: TRY400
@@ -218,8 +219,8 @@ class Task:
             await self._accept(prepared)
             return True
         finally:
-            self._preparing = self._installing = False
-            self._services.changed()
+            self._preparing = False
+            self._installation.end()
 
     async def _accept(self, prepared: PreparedTask) -> None:
         self.prepared = prepared
@@ -255,13 +256,6 @@ class Task:
         except StoreError as error:
             logger.warning("Cannot register task %s: %s", self.name, error)
         self._services.changed()
-
-    def _progress(self, line: str) -> None:
-        self._services.around.logs.write(self.name, "installer", "out", [line])
-        if not self._installing:
-            self._installing = True
-            logger.info("Building the environment of task %s", self.name)
-            self._services.changed()
 
     # --- JobHost ---
 

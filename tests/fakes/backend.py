@@ -51,6 +51,7 @@ ANSWERS = {
     "plugins.restart": PLUGIN,
     "plugins.reload": PLUGIN,
     "plugins.rollback": PLUGIN,
+    "plugins.install": PLUGIN,
     "plugins.enable": PLUGIN,
     "plugins.disable": PLUGIN,
     "plugins.scale": PLUGIN,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from plugin_runtime.protocol import Description
 from supervisor.environments.environment import Environment, Interpreter
+from supervisor.environments.progress import Progress
 from supervisor.generations import Generation, Served
 from supervisor.manifest import parse_manifest
 from supervisor.preparation import PreparationError, Prepared
@@ -75,6 +76,9 @@ class ScriptedPreparation:
         self.kept = {}
         """By plugin and hash, what can be restored."""
         self.pruned = {}
+        self.installed = []
+        self.installing = {}
+        """By plugin, what its next installations end with: an exception, or a generation that is planned then."""
 
     def plan(self, root: Path, name: str, description: Description | None = None, steps=None, **keys) -> None:
         generation = keys.pop("generation", "abcdef")
@@ -91,7 +95,7 @@ class ScriptedPreparation:
         return planned.build.manifest
 
     async def prepare(self, manifest, folder, on_progress, before=None, *, may_assume=False):
-        on_progress("installing")
+        on_progress(Progress("installing"))
         planned = self.plans[manifest.plugin]
         if may_assume and self.assumes:
             return replace(planned, description=before.description, is_assumed=True)
@@ -106,6 +110,15 @@ class ScriptedPreparation:
 
     async def describe(self, build, description, before=None):
         return Prepared(build, description)
+
+    async def build_anew(self, name, folder, on_progress):
+        on_progress(Progress("installing anew"))
+        self.installed.append(name)
+        outcome = self.installing[name].pop(0) if self.installing.get(name) else None
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome is not None:
+            outcome()
 
     async def served(self, plugin):
         return self.served_generations.get(plugin, Served())

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from plugin_runtime.protocol import RoutingAck, RoutingSnapshot
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import load
+from supervisor.environments.build_log import BuildLogs
 from supervisor.errors import UnknownNameError
 from supervisor.gateways import Gateways
 from supervisor.log_files import LogFiles
@@ -101,6 +102,20 @@ class FakeRepository:
         self.registered.append(facts)
 
 
+class FakePruning:
+    """``needed``: generations that something else stands on, by plugin."""
+
+    def __init__(self):
+        self.needed = {}
+        self.asked = 0
+
+    def soon(self):
+        self.asked += 1
+
+    def generations(self, plugin):
+        return self.needed.get(plugin, set())
+
+
 class FakeExits:
     async def last_exit(self, name):
         return None
@@ -130,6 +145,7 @@ class PluginScene:
         self.directory.mkdir(exist_ok=True)
         (root / "config.json").write_text('{"supervisor": {"restart": {"delay": 0.05, "limit": 3}, "adopt_grace": 3}}')
         self.preparation = ScriptedPreparation()
+        self.pruning = FakePruning()
         self.repository = FakeRepository()
         self.gateways = Gateways(None, None, lambda: None, lambda _: None)
         self.exits = []
@@ -146,6 +162,7 @@ class PluginScene:
             ),
             tree=table.tree,
             preparation=self.preparation,
+            pruning=self.pruning,
             claims=Claims(),
             gateways=self.gateways,
             repository=self.repository,
@@ -161,7 +178,9 @@ class PluginScene:
         )
         directory = PluginDirectory(self.directory, lambda: self.live.current.manager.snapshot.ignores, FOREVER)
         self.plugins = Plugins(directory, self.services, FakeExits())
-        self.orders = PluginOperations(self.plugins, self.services, LogFiles(table.folder.logs))
+        self.orders = PluginOperations(
+            self.plugins, self.services, LogFiles(table.folder.logs), BuildLogs(table.folder.build_logs)
+        )
         self.gateway = AcknowledgingGateway(self.gateways)
         self.gateways.connected(self.gateway)
 

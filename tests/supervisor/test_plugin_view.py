@@ -89,6 +89,7 @@ def shown(**fields):
         "error": None,
         "notes": [],
         "template": "",
+        "progress": None,
         "last_exit": None,
         "state": PluginState.PENDING,
         "wanted": 1,

@@ -75,7 +75,7 @@ class Scene:
         preparation = Preparation(
             LiveConfiguration(configuration), steps, steps, Generations(self.root / "generations"), steps
         )
-        workshop = Workshop(steps, steps, steps, preparation)
+        workshop = Workshop(None, steps, steps, None, steps, preparation, None)
 
         async def main():
             rehearsal = Rehearsal(replace(self.candidate, **candidate), configuration, workshop, lambda _: None)

@@ -46,6 +46,28 @@ def test_what_only_a_change_can_heal_is_not_tried_again(phase):
     assert not retries.is_due(1e9)
 
 
+@pytest.mark.parametrize("kind", ["BuildInterrupted", "DiskFull"])
+def test_a_build_that_somebody_else_is_to_blame_for_is_tried_again(kind):
+    """A signal, a disk that was full, a network that was away."""
+    retries = Retries(POLICY)
+    retries.failed(error("environment", kind), 1000.0, 0.0)
+    assert retries.is_due(1000.0)
+
+
+def test_an_environment_is_wanted_anew_until_it_is_there_or_cannot_be_had():
+    """A kill changes nothing of what somebody has asked for; new code, or an error that stays, does."""
+    retries = Retries(POLICY)
+    retries.renewed(anew=True)
+    retries.failed(error("environment", "BuildInterrupted"), 1000.0, 0.0)
+    retries.begun()
+    assert retries.anew
+    retries.failed(error("environment", "EnvironmentBuild"), 1000.0, 0.0)
+    assert not retries.anew
+    retries.renewed(anew=True)
+    retries.renewed()
+    assert not retries.anew
+
+
 def test_a_try_under_way_is_not_begun_a_second_time():
     """Whoever asked for it."""
     retries = Retries(POLICY)

@@ -38,6 +38,8 @@ ROUTES = [
     ("POST", "/admin/plugins/hello/reload?wait=5", OWN, 202, "plugins.reload", {"name": "hello", "wait": 5.0}),
     ("POST", "/admin/plugins/hello/rollback", OWN, 202, "plugins.rollback", {"name": "hello", "wait": 0.0}),
     ("POST", "/admin/plugins/hello/rollback?wait=5", OWN, 202, "plugins.rollback", {"name": "hello", "wait": 5.0}),
+    ("POST", "/admin/plugins/hello/install", OWN, 202, "plugins.install", {"name": "hello", "wait": 0.0}),
+    ("POST", "/admin/plugins/hello/install?wait=5", OWN, 202, "plugins.install", {"name": "hello", "wait": 5.0}),
     ("POST", "/admin/plugins/hello/enable", OWN, 202, "plugins.enable", {"name": "hello", "wait": 0.0}),
     ("POST", "/admin/plugins/hello/enable?wait=5", OWN, 202, "plugins.enable", {"name": "hello", "wait": 5.0}),
     ("POST", "/admin/plugins/hello/disable", OWN, 202, "plugins.disable", {"name": "hello", "wait": 0.0}),

@@ -13,6 +13,7 @@ from plugin_runtime.views import PluginError
 from supervisor import rehearsal
 from supervisor.cli.scaffold import TEMPLATES, NewPlugin, PluginTemplate
 from supervisor.config.source import load
+from supervisor.environments.progress import Progress
 from supervisor.manifest import parse_manifest
 from supervisor.rehearsal import Verdict
 from supervisor.written_prefixes import written_prefixes
@@ -179,7 +180,7 @@ def check(xcore, project, monkeypatch):
     def check(*arguments, **verdict):
         def rehearse(candidate, _configuration, on_progress, *, install):
             check.candidate, check.install = candidate, install
-            on_progress("building\x1b[2J")
+            on_progress(Progress("building\x1b[2J"))
             return Verdict(**verdict)
 
         monkeypatch.setattr(rehearsal, "rehearse", rehearse)

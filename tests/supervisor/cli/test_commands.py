@@ -4,11 +4,14 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from plugin_runtime.protocol import Error
+from supervisor.cli import steps
+from supervisor.cli.options import Target
 
 INSTANCE = {
     "id": "hello.1",
@@ -37,6 +40,8 @@ PLUGIN = {
     "last_exit": None,
     "error": None,
     "notes": [],
+    "progress": None,
+    "build_log": "",
 }
 BROKEN = {
     **PLUGIN,
@@ -113,6 +118,7 @@ def test_an_error_of_the_supervisors_ends_with_1_and_its_message(xcore, supervis
         (["plugin", "show", "hello"], "plugins.show", PLUGIN),
         (["plugin", "reload", "hello"], "plugins.reload", PLUGIN),
         (["plugin", "rollback", "hello"], "plugins.rollback", PLUGIN),
+        (["plugin", "install", "hello"], "plugins.install", PLUGIN),
         (["plugin", "enable", "hello"], "plugins.enable", PLUGIN),
         (["plugin", "disable", "hello"], "plugins.disable", PLUGIN),
         (["plugin", "restart", "hello"], "plugins.restart", PLUGIN),
@@ -168,6 +174,44 @@ def test_what_became_of_its_requests_is_shown(xcore, supervisor, figures, line):
     nothing = {"in_flight": 0, "requests": 0, "parked": 0, "parked_total": 0, "resent": 0, "refused": {}}
     supervisor.answers["plugins.show"] = {**PLUGIN, "traffic": {**nothing, **figures}}
     assert f"requests:   {line}" in xcore("plugin", "show", "hello").out.splitlines()
+
+
+BUILDING = {"step": "installing dependencies", "line": "- Installing six\x1b[2J", "seconds": 12.34}
+
+
+def test_a_build_under_way_is_shown_with_its_step_its_last_line_and_its_log(xcore, supervisor):
+    """Building takes long; whoever looks sees that something happens, and where all of it is kept."""
+    plugin = {**PLUGIN, "state": "installing", "progress": BUILDING, "build_log": "/x/logs/builds/hello/000001-a.log"}
+    supervisor.answers.update({"plugins.show": plugin, "plugins.list": [plugin]})
+    shown = xcore("plugin", "show", "hello").out
+    assert "progress:   installing dependencies, for 12.3 s: - Installing six\\x1b[2J\n" in shown
+    assert "build log:  /x/logs/builds/hello/000001-a.log\n" in shown
+    assert "installing (installing dependencies)" in xcore("plugin", "list").out
+
+
+def test_a_supervisor_that_tells_no_progress_is_shown_without(xcore, supervisor):
+    """It is of the version before."""
+    plugin = {key: value for key, value in PLUGIN.items() if key not in {"progress", "build_log"}}
+    supervisor.answers.update({"plugins.show": plugin, "plugins.list": [plugin]})
+    assert "progress" not in xcore("plugin", "show", "hello").out
+    assert xcore("plugin", "list").code == 0
+
+
+def test_each_step_is_told_once_on_stderr_while_somebody_waits(monkeypatch, capsys):
+    """A line for each, terminal or not; what is told of the end is the command's affair."""
+    views = [None, BUILDING, BUILDING, {**BUILDING, "step": "checking\n"}, None]
+    all_told = threading.Event()
+
+    def call(target, operation, timeout=30.0, **arguments):
+        if not views:
+            all_told.set()
+        return {"progress": views.pop(0) if views else None}
+
+    monkeypatch.setattr("supervisor.cli.options.Target.call", call)
+    monkeypatch.setattr(steps, "INTERVAL", 0.0)
+    with steps.steps_told(Target(Path("config.json")), "hello"):
+        assert all_told.wait(10.0)
+    assert capsys.readouterr().err == "installing dependencies\nchecking\\n\n"
 
 
 def test_a_plugin_is_shown_with_its_notes(xcore, supervisor):

@@ -70,6 +70,7 @@ def remote(xcore, gateway, monkeypatch):
         ("plugins.show", {"name": "my shop/x"}, "GET", "/admin/plugins/my%20shop%2Fx", b""),
         ("plugins.reload", {"name": "shop", "wait": 5.0}, "POST", "/admin/plugins/shop/reload?wait=5.0", b""),
         ("plugins.rollback", {"name": "shop", "wait": 5.0}, "POST", "/admin/plugins/shop/rollback?wait=5.0", b""),
+        ("plugins.install", {"name": "shop", "wait": 5.0}, "POST", "/admin/plugins/shop/install?wait=5.0", b""),
         ("plugins.enable", {"name": "shop", "wait": 5.0}, "POST", "/admin/plugins/shop/enable?wait=5.0", b""),
         ("plugins.disable", {"name": "shop", "wait": 5.0}, "POST", "/admin/plugins/shop/disable?wait=5.0", b""),
         ("plugins.delete", {"name": "shop"}, "DELETE", "/admin/plugins/shop", b""),

@@ -1,16 +1,19 @@
 import asyncio
+import errno
 import json
-from dataclasses import replace
+import os
 from pathlib import Path
 
 import pytest
 
 from supervisor.environments import Interpreter
-from supervisor.environments.builder import MARK, Builder, BuildSettings, Plan
+from supervisor.environments.build_log import BuildLogs
+from supervisor.environments.builder import MARK, Builder, BuildSettings, Plan, existing
 from supervisor.environments.package_index import PackageIndex
+from supervisor.environments.progress import Progress, unheard
 from supervisor.environments.project import parse
 from supervisor.environments.runner import Completed
-from supervisor.errors import EnvironmentBuildError
+from supervisor.errors import BuildInterruptedError, EnvironmentBuildError, SpawnError
 from tests.fakes.runners import ForbiddenRunner, ScriptedRunner, SubprocessRunner
 
 PYTHON = Interpreter(Path("/usr/bin/python3.11"), "3.11.7")
@@ -47,11 +50,12 @@ def plan_of(tmp_path, name="shop", lock=None, **options):
 
 def builder(tmp_path, runner, **settings):
     quick = BuildSettings(**{"retry_delay": 0.0, "parallel": 2} | settings)
-    return Builder(tmp_path / "envs" / ".cache", runner, PackageIndex(runner, {}), {"PATH": "/usr/bin"}, quick)
+    index, logs = PackageIndex(runner, {}), BuildLogs(tmp_path / "logs")
+    return Builder(tmp_path / "envs" / ".cache", runner, index, logs, {"PATH": "/usr/bin"}, quick)
 
 
-def ensure(builder, plan, on_progress=lambda _: None):
-    return asyncio.run(builder.ensure(plan, on_progress))
+def ensure(builder, plan, on_progress=unheard, *, anew=False):
+    return asyncio.run(builder.ensure(plan, on_progress, anew=anew))
 
 
 def test_an_environment_is_built_at_its_final_place(tmp_path, plan):
@@ -87,7 +91,7 @@ def test_an_unchanged_environment_starts_no_process(tmp_path, plan):
 
 @pytest.mark.parametrize("damage", ["no mark", "half a mark", "no python"])
 def test_a_half_built_environment_is_never_used(tmp_path, plan, damage):
-    """Left by a kill, or a Python that was removed: it is built anew from nothing."""
+    """Left by a kill, or a Python that was removed. The next one has a folder of its own: somebody may still write."""
     ensure(builder(tmp_path, ScriptedRunner(Programs())), plan)
     (plan.folder / "leftover").touch()
     if damage == "no python":
@@ -95,10 +99,31 @@ def test_a_half_built_environment_is_never_used(tmp_path, plan, damage):
     else:
         (plan.folder / MARK).write_text('{"na') if damage == "half a mark" else (plan.folder / MARK).unlink()
     runner = ScriptedRunner(Programs())
-    ensure(builder(tmp_path, runner), plan)
+    environment = ensure(builder(tmp_path, runner), plan)
     assert "install" in runner.verbs
-    assert not (plan.folder / "leftover").exists()
-    assert [entry.name for entry in plan.owner.iterdir()] == [plan.fingerprint]
+    assert environment.folder == plan.owner / f"{plan.fingerprint}.2"
+    assert not (environment.folder / "leftover").exists()
+    assert existing(plan) == environment
+    assert plan.folder.exists() == (damage != "no mark")
+
+
+@pytest.mark.parametrize("verb", ["index", "venv", "lock", "install"])
+def test_a_kill_at_any_step_leaves_nothing_that_is_used(tmp_path, plan, verb):
+    """Of the supervisor, that is: whatever was there by then has no mark, and is gone after the next build."""
+
+    class KilledError(BaseException):
+        pass
+
+    def play(call):
+        if call.verb == verb:
+            raise KilledError
+        return Programs()(call)
+
+    with pytest.raises(KilledError):
+        ensure(builder(tmp_path, ScriptedRunner(play)), plan)
+    assert existing(plan) is None
+    environment = ensure(builder(tmp_path, ScriptedRunner(Programs())), plan)
+    assert list(plan.owner.iterdir()) == [environment.folder]
 
 
 def test_a_failed_installation_leaves_no_mark_and_shows_the_last_lines(tmp_path, plan):
@@ -108,7 +133,7 @@ def test_a_failed_installation_leaves_no_mark_and_shows_the_last_lines(tmp_path,
         ensure(builder(tmp_path, ScriptedRunner(Programs(lock=[failed]))), plan)
     assert caught.value.log_tail == list(failed.tail)
     assert "relax" in caught.value.hint
-    assert not (plan.folder / MARK).exists()
+    assert list(plan.owner.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -180,8 +205,142 @@ def test_progress_tells_every_step_and_every_line(tmp_path, plan):
     """Building takes long; whoever waits sees that something happens."""
     lines = []
     ensure(builder(tmp_path, ScriptedRunner(Programs())), plan, lines.append)
-    assert "Python 3.11.7" in lines[0]
-    assert lines[1:] == ["venv done", "resolving dependencies", "lock done", "installing dependencies", "install done"]
+    assert "Python 3.11.7" in lines[0].step
+    assert lines[1:] == [
+        Progress(lines[0].step, "venv done"),
+        *(Progress("resolving dependencies", line) for line in ("", "lock done")),
+        *(Progress("installing dependencies", line) for line in ("", "install done")),
+    ]
+
+
+def test_one_that_waits_for_another_build_says_so(tmp_path):
+    """Otherwise it looks as if it hung."""
+    told = []
+
+    async def both():
+        shared = builder(tmp_path, Meeting(), parallel=1)
+        first, second = (plan_of(tmp_path, name) for name in ("first", "second"))
+        await asyncio.gather(shared.ensure(first, unheard), shared.ensure(second, told.append))
+
+    asyncio.run(both())
+    assert told[0] == Progress("waiting for other builds")
+
+
+def test_an_environment_is_built_anew_beside_the_one_in_use(tmp_path, plan):
+    """Nothing is changed in place, and the newest one is used from there on."""
+    first = ensure(builder(tmp_path, ScriptedRunner(Programs())), plan)
+    second = ensure(builder(tmp_path, ScriptedRunner(Programs())), plan, anew=True)
+    third = ensure(builder(tmp_path, ScriptedRunner(Programs())), plan, anew=True)
+    assert [e.folder.name.removeprefix(plan.fingerprint) for e in (first, second, third)] == ["", ".2", ".3"]
+    assert len({e.fingerprint for e in (first, second, third)}) == 3
+    assert first.python.exists()
+    assert ensure(builder(tmp_path, ForbiddenRunner()), plan) == third
+
+
+def test_a_build_anew_that_fails_leaves_the_one_before(tmp_path, plan):
+    """The worst that can happen to who asks for it."""
+    first = ensure(builder(tmp_path, ScriptedRunner(Programs())), plan)
+    with pytest.raises(EnvironmentBuildError):
+        ensure(builder(tmp_path, ScriptedRunner(Programs(install=[Completed(1)]))), plan, anew=True)
+    assert ensure(builder(tmp_path, ForbiddenRunner()), plan) == first
+    assert list(plan.owner.iterdir()) == [first.folder]
+
+
+def test_the_tenth_build_is_newer_than_the_ninth(tmp_path, plan):
+    """By number, not by name."""
+    made = [ensure(builder(tmp_path, ScriptedRunner(Programs())), plan, anew=True) for _ in range(10)]
+    assert existing(plan) == made[-1]
+
+
+def test_all_that_a_build_prints_is_kept_and_named_in_its_error(tmp_path, plan):
+    """The tail in the error is for a glance; the cause may stand a thousand lines before."""
+    lines = tuple(f"line {number}" for number in range(500))
+    with pytest.raises(EnvironmentBuildError, match="all it said is in") as caught:
+        ensure(builder(tmp_path, ScriptedRunner(Programs(install=[Completed(1, tail=lines)]))), plan)
+    (log,) = (tmp_path / "logs" / "shop").iterdir()
+    assert str(log) in caught.value.hint
+    text = log.read_text()
+    assert "line 0\nline 1\n" in text
+    assert "installing dependencies" in text
+    assert "cannot be installed" in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("verb", "completed"),
+    [("venv", Completed(None, 9)), ("lock", Completed(None, 15)), ("install", Completed(None, 9)), ("install", None)],
+    ids=["venv killed", "lock killed", "install killed", "no network"],
+)
+def test_what_somebody_else_is_to_blame_for_may_be_tried_again(tmp_path, plan, verb, completed):
+    """An installer that was killed, an index that is away: the type of the error says so."""
+    failures = [completed] if completed else [UNREACHABLE] * 3
+    with pytest.raises(BuildInterruptedError):
+        ensure(builder(tmp_path, ScriptedRunner(Programs(**{verb: failures}))), plan)
+
+
+def test_optional_groups_are_not_left_out_for_a_kill(tmp_path):
+    """It says nothing of the packages, and the environment would lack them for ever."""
+    plan = plan_of(tmp_path, optional_groups=True)
+    with pytest.raises(BuildInterruptedError):
+        ensure(builder(tmp_path, ScriptedRunner(Programs(install=[Completed(None, 9)]))), plan)
+    assert ensure(builder(tmp_path, ScriptedRunner(Programs())), plan).optional_groups
+
+
+def raising(error):
+    def play(call):
+        raise error
+
+    return ScriptedRunner(play)
+
+
+FULL_DISKS = {
+    "an installer says so": ScriptedRunner(
+        Programs(install=[Completed(1, tail=("[Errno 28] No space left on device",))])
+    ),
+    "we cannot write": raising(OSError(errno.ENOSPC, "No space left on device", "/x")),
+    "quota": raising(OSError(errno.EDQUOT, "Disk quota exceeded", "/x")),
+}
+
+
+@pytest.mark.parametrize("runner", FULL_DISKS.values(), ids=FULL_DISKS)
+def test_a_full_disk_is_reported_as_itself(tmp_path, plan, runner):
+    """Which file system, and what to do; nothing half built stays to fill it."""
+    with pytest.raises(BuildInterruptedError, match=r"the file system /.* is full; free some space there"):
+        ensure(builder(tmp_path, runner), plan)
+    assert list(plan.owner.iterdir()) == []
+
+
+def test_a_full_disk_that_lets_no_program_start_is_one_too(tmp_path, plan):
+    """Every program needs a few files of ours."""
+
+    def play(call):
+        raise SpawnError("shop.installer", "python3", error) from error
+
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(BuildInterruptedError, match="is full"):
+        ensure(builder(tmp_path, ScriptedRunner(play)), plan)
+
+
+def test_offline_nothing_is_started_and_the_error_says_what_to_do(tmp_path, plan):
+    """Neither for what is missing nor for what somebody wants anew; what is there is used."""
+    with pytest.raises(EnvironmentBuildError, match=r"'shop'.*runs offline; start it once without --offline"):
+        ensure(builder(tmp_path, ForbiddenRunner(), offline=True), plan)
+    environment = ensure(builder(tmp_path, ScriptedRunner(Programs())), plan)
+    assert ensure(builder(tmp_path, ForbiddenRunner(), offline=True), plan) == environment
+    with pytest.raises(EnvironmentBuildError, match="runs offline"):
+        ensure(builder(tmp_path, ForbiddenRunner(), offline=True), plan, anew=True)
+
+
+def test_two_that_want_it_anew_get_the_same_one(tmp_path, plan):
+    """Both asked for one that is newer than that which they knew."""
+    ensure(builder(tmp_path, ScriptedRunner(Programs())), plan)
+
+    async def both():
+        shared = builder(tmp_path, Meeting())
+        return await asyncio.gather(*(shared.ensure(plan, unheard, anew=True) for _ in range(2)))
+
+    first, second = asyncio.run(both())
+    assert first == second
+    assert first.folder.name == f"{plan.fingerprint}.2"
 
 
 class Meeting:
@@ -207,7 +366,7 @@ def test_the_same_plugin_is_built_once_however_many_ask(tmp_path, plan):
 
     async def ask():
         shared = builder(tmp_path, runner, parallel=8)
-        return await asyncio.gather(*(shared.ensure(plan, lambda _: None) for _ in range(5)))
+        return await asyncio.gather(*(shared.ensure(plan, unheard) for _ in range(5)))
 
     runner = Meeting()
     assert len(set(asyncio.run(ask()))) == 1
@@ -221,27 +380,11 @@ def test_different_plugins_are_built_side_by_side_up_to_the_limit(tmp_path, para
     async def ask():
         shared = builder(tmp_path, runner, parallel=parallel)
         plans = [plan_of(tmp_path, f"plugin{number}") for number in range(6)]
-        await asyncio.gather(*(shared.ensure(plan, lambda _: None) for plan in plans))
+        await asyncio.gather(*(shared.ensure(plan, unheard) for plan in plans))
 
     runner = Meeting()
     asyncio.run(ask())
     assert runner.most == parallel
-
-
-def test_pruning_keeps_what_is_named_and_removes_the_rest(tmp_path, plan):
-    """The environment before is kept for a rollback, older ones and rubbish are not."""
-    other = replace(plan, interpreter=Interpreter(PYTHON.path, "3.11.8"))
-    shared = builder(tmp_path, ScriptedRunner(Programs()))
-
-    async def scenario():
-        await shared.ensure(plan, lambda _: None)
-        await shared.ensure(other, lambda _: None)
-        (plan.owner / ".0123.removed").mkdir()
-        await shared.prune(plan.owner, {plan.fingerprint})
-        await shared.prune(tmp_path / "envs" / "unknown", set())
-
-    asyncio.run(scenario())
-    assert [entry.name for entry in plan.owner.iterdir()] == [plan.fingerprint]
 
 
 def test_a_folder_that_cannot_be_written_is_reported_for_the_plugin(tmp_path, plan):
@@ -297,7 +440,7 @@ def test_an_installer_that_hangs_is_killed_with_its_children(tmp_path, plan, end
     async def scenario():
         limit = 1.5 if end == "time limit" else 60.0
         shared = builder(tmp_path, Stuck(tmp_path / "report"), time_limit=limit)
-        build = asyncio.create_task(shared.ensure(plan, lambda _: None), name="build")
+        build = asyncio.create_task(shared.ensure(plan, unheard), name="build")
         await until(lambda: all(r.exists() and r.read_text() for r in reports), "the installer has not started")
         if end == "cancelled":
             build.cancel()

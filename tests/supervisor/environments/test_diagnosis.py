@@ -10,7 +10,7 @@ from supervisor.environments.diagnosis import Diagnosis, diagnose
         (["503 Server Error: Service Unavailable for url: u"], True, "cannot be reached"),
         (["All attempts to connect to h failed."], True, "cannot be reached"),
         (["Hash for six (1.17.0) from archive a.whl not found in", "known hashes (was: b)"], True, "differs"),
-        (["[Errno 28] No space left on device"], False, "no space left"),
+        (["[Errno 28] No space left on device"], False, "file system is full"),
         (
             ["pyproject.toml changed significantly since poetry.lock was last generated. Run `poetry lock`"],
             False,

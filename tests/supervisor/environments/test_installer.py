@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.environments import Interpreter
+from supervisor.environments.build_log import BuildLogs
 from supervisor.environments.builder import Builder
 from supervisor.environments.installer import BASE, SHIPPED_BASE, Installer
 from supervisor.environments.package_index import PackageIndex
@@ -43,7 +44,8 @@ class Site:
         return folder
 
     def builder(self, runner):
-        return Builder(self.envs / ".cache", runner, PackageIndex(runner, os.environ), os.environ)
+        index, logs = PackageIndex(runner, os.environ), BuildLogs(self.folder / "logs")
+        return Builder(self.envs / ".cache", runner, index, logs, os.environ)
 
     def installer(self, runner, base=None):
         interpreters = Interpreters(runner, os.environ, self.envs / ".interpreters.json")
