@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import os
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -39,9 +39,6 @@ from supervisor.worker_spec import Build, variables
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-LENT = 2
-"""Generations of a plugin that one of its tasks may still import from: its newest, and that of runs begun before."""
 
 
 class PreparationError(Exception):
@@ -85,8 +82,6 @@ class Preparation:
         self._generations = generations
         self._validator = validator
         self._building: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._lent: defaultdict[str, dict[str, deque[str]]] = defaultdict(dict)
-        """By plugin and borrower, hashes of its generations."""
         self._writer = ThreadPoolExecutor(1, "generations")
         """One thread: what is to be kept is written in order, never by two at once, and the last one stays."""
 
@@ -162,8 +157,7 @@ class Preparation:
     async def prune(self, plugin: str, keep: set[str]) -> None:
         """Remove the generations of ``plugin`` whose hashes are not in ``keep``."""
         async with self._building[plugin]:
-            lent = {generation for lent in self._lent[plugin].values() for generation in lent}
-            await asyncio.to_thread(self._generations.prune, plugin, keep | lent)
+            await asyncio.to_thread(self._generations.prune, plugin, keep)
 
     def learn(self, prepared: Prepared, modules: Sequence[str]) -> Prepared:
         """Add what its processes import beyond what the validator saw; kept for the next supervisor, if that works."""
@@ -171,20 +165,14 @@ class Preparation:
         self._keep(prepared.build, description).add_done_callback(_log_failure)
         return replace(prepared, description=description)
 
-    async def build(self, name: str, folder: Path, on_progress: OnProgress, borrower: str) -> Build:
+    async def build(self, name: str, folder: Path, on_progress: OnProgress) -> Build:
         """Manifest, environment and copy of the code, for processes other than workers: nothing is validated.
-
-        What ``borrower``, a task, had last and the time before is not removed: its runs import from it late.
 
         Raises:
             PreparationError: with phase, cause and what to do.
         """
         manifest = await self.read_manifest(name, folder)
-        build = await in_phase(Phase.ENVIRONMENT, self._build(manifest, folder, on_progress))
-        lent = self._lent[name].setdefault(borrower, deque(maxlen=LENT))
-        if build.generation.hash not in lent:
-            lent.append(build.generation.hash)
-        return build
+        return await in_phase(Phase.ENVIRONMENT, self._build(manifest, folder, on_progress))
 
     def manifest_errors(self, name: str, folder: Path) -> list[PluginInvalidError]:
         """All that is wrong with the manifest; ``read_manifest`` tells the first only. Reads a file and blocks."""

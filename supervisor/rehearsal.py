@@ -211,7 +211,7 @@ class Rehearsal:
     async def _examine(self, manifest: PluginManifest) -> str | None:
         """Return the prefix that its code claims; None where that cannot be run."""
         try:
-            build = await self._workshop.preparation.build(self._name, self._candidate.folder, self._on_progress, "")
+            build = await self._workshop.preparation.build(self._name, self._candidate.folder, self._on_progress)
             finding = await in_phase(Phase.IMPORT, self._workshop.validator.validate(build))
         except PreparationError as error:
             self.verdict.problems.append(error.error)

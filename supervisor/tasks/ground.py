@@ -48,7 +48,7 @@ class Ground:
 class PluginBuilds(Protocol):
     """Who builds plugins: Preparation."""
 
-    async def build(self, name: str, folder: Path, on_progress: OnProgress, borrower: str) -> Build:
+    async def build(self, name: str, folder: Path, on_progress: OnProgress) -> Build:
         """Raise PreparationError."""
 
 
@@ -69,7 +69,7 @@ class Grounds:
         """
         if plugin is None:
             return await in_phase(Phase.ENVIRONMENT, self._core(task, on_progress))
-        build = await self._plugins.build(plugin, await self._folder(task, plugin), on_progress, task)
+        build = await self._plugins.build(plugin, await self._folder(task, plugin), on_progress)
         variables = {**build.variables, **self._env(task)}
         return Ground(build.environment, build.guest_packages, variables, build)
 

@@ -74,7 +74,7 @@ class FakePlugins:
         self.error = None
         self._root = root
 
-    async def build(self, name, folder, on_progress, borrower):
+    async def build(self, name, folder, on_progress):
         self.built.append(name)
         if self.error:
             raise self.error

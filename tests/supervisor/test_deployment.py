@@ -354,7 +354,7 @@ def test_a_build_that_is_killed_each_time_is_not_tried_for_ever(run):
             await until(lambda: deployment.trouble.is_due, "it is tried again")
             await deployment.follow("supervisor")
         clock = at.services.around.clock.monotonic()
-        assert not deployment._retries.is_due(clock + 60.0)
+        assert not deployment.trouble._retries.is_due(clock + 60.0)
 
     run(scenario)
 

@@ -182,7 +182,7 @@ def test_a_build_for_other_processes_is_made_without_validating(at):
     """A task of the plugin needs its environment and its code, not that it can be served."""
 
     async def main():
-        return await at.preparation().build("hello", at.folder, lambda _: None, "reports")
+        return await at.preparation().build("hello", at.folder, lambda _: None)
 
     build = asyncio.run(main())
     assert (build.name, build.generation.hash) == ("hello", at.prepare().build.generation.hash)
@@ -216,8 +216,8 @@ def test_a_plugin_is_built_by_one_at_a_time(at):
 
     async def main():
         preparation = at.preparation()
-        works = [preparation.build("hello", at.folder, lambda _: None, "reports") for _ in range(3)]
-        works.append(preparation.build("other", at.root / "plugins" / "other", lambda _: None, "reports"))
+        works = [preparation.build("hello", at.folder, lambda _: None) for _ in range(3)]
+        works.append(preparation.build("other", at.root / "plugins" / "other", lambda _: None))
         first, second, third, _ = await asyncio.gather(*works)
         assert first == second == third
 
