@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -203,11 +204,13 @@ def test_shutdown_ends_runs_and_they_are_on_record(play):
     play(scenario, *READY, "obedient")
 
 
-class ComingTemplate:
-    """One that is never ready: what is to be forked from it waits."""
+class Waiting:
+    """Has a template that is never ready: what is to be forked from it waits."""
 
-    owner, interpreter = "reports", sys.executable
-    is_coming, is_ready = True, False
+    owner = "reports"
+
+    def __init__(self):
+        self.template = SimpleNamespace(interpreter=sys.executable, is_coming=True, is_ready=False)
 
     def suits(self, spec):
         return True
@@ -239,7 +242,7 @@ def test_a_run_that_is_stopped_before_it_has_a_process_has_an_outcome_too(play, 
     """It waits for its template: without an end on record its job would never run again."""
 
     async def scenario(scene):
-        scene.table.around.origin.enter(ComingTemplate())
+        scene.table.around.origin.enter(Waiting())
         scene.declares(job(**fields))
         view = await scene.begins()
         await until(lambda: scene.table.tree.children, "it waits for its template")
