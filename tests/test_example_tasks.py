@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from plugin_runtime import task_metadata
-from supervisor.cli.first_project import TASK
+from supervisor.cli.first_project import project_files
 from supervisor.manifest import parse_manifest
 from supervisor.schedule.declared import from_declaration, from_manifest
 from supervisor.tasks.module_dir import literal_module_dir
@@ -27,7 +27,8 @@ WRITTEN = {
     for path, text in files(page).items()
     if path.startswith("backgroundtask/")
 }
-TEXTS = {path.stem: path.read_text() for path in EXAMPLES} | WRITTEN | {"first": TASK}
+FIRST = project_files(plugin=False, task=True)["backgroundtask/first.py"]
+TEXTS = {path.stem: path.read_text() for path in EXAMPLES} | WRITTEN | {"first": FIRST}
 
 
 @pytest.fixture

@@ -300,7 +300,7 @@ def test_sockets_that_the_dead_have_left_are_removed(short):
 
     short.up()
 
-    known = {short.state / "run" / name for name in ("control.sock", "command.sock")}
+    known = {short.state / "run" / name for name in ("control.sock", "command.sock", "local.sock")}
     assert not {path for path in stale - known if path.exists()}
     assert short.http.get("/bench/pid").status_code == 200
 
