@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from plugin_runtime.views import ProgressView
-from supervisor.environments.progress import Progress
+from supervisor.environments.progress import BuildProgress
 from supervisor.surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Installation:
         self._around = around
         self._changed = changed
         self.lines: deque[str] = deque(maxlen=LINES)
-        self._progress: Progress | None = None
+        self._progress: BuildProgress | None = None
         self._began = 0.0
         self._due = 0.0
 
@@ -42,7 +42,7 @@ class Installation:
         lasts = self._around.clock.monotonic() - self._began
         return ProgressView(self._progress.step, self._progress.line, round(lasts, 1))
 
-    def follow(self, progress: Progress) -> None:
+    def follow(self, progress: BuildProgress) -> None:
         """Take what is told of it. Steps go to the log of the supervisor, lines to that of the plugin or task."""
         former, self._progress = self._progress, progress
         line, now = progress.line or progress.step, self._around.clock.monotonic()

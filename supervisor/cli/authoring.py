@@ -21,7 +21,7 @@ from supervisor.state_folder import StateFolder
 
 if TYPE_CHECKING:
     from supervisor.config.configuration import Configuration
-    from supervisor.environments.progress import Progress
+    from supervisor.environments.progress import BuildProgress
 
 ANSWER_TIME = 5.0
 """Seconds for a running supervisor to tell of its plugins; what a command says without it is nearly as good."""
@@ -137,7 +137,7 @@ def _running_plugins(configuration: "Configuration") -> list[dict[str, Any]]:
     return plugins
 
 
-def _print_progress(progress: "Progress") -> None:
+def _print_progress(progress: "BuildProgress") -> None:
     sys.stderr.write(f"{one_line(progress.line or progress.step)}\n")
 
 

@@ -26,7 +26,7 @@ from supervisor.environments.environment import Environment, Interpreter
 from supervisor.environments.file_system import FULL, fullest
 from supervisor.environments.fingerprint import fingerprint
 from supervisor.environments.package_index import PackageIndex, PackageSource
-from supervisor.environments.progress import OnProgress, Progress
+from supervisor.environments.progress import BuildProgress, OnProgress
 from supervisor.environments.project import Project
 from supervisor.environments.runner import SUPERVISOR, Completed, Runner
 from supervisor.errors import BuildInterruptedError, EnvironmentBuildError, SpawnError
@@ -89,17 +89,17 @@ class _Build:
     folder: Path
     log: BuildLog
     on_progress: OnProgress
-    current: Progress = field(default_factory=lambda: Progress(""))
+    current: BuildProgress = field(default_factory=lambda: BuildProgress(""))
 
     def step(self, text: str) -> None:
         self.log.step(text)
-        self.current = Progress(text)
+        self.current = BuildProgress(text)
         self.on_progress(self.current)
 
     def line(self, text: str) -> None:
         self.log.line(text)
         if text.strip():
-            self.on_progress(Progress(self.current.step, text))
+            self.on_progress(BuildProgress(self.current.step, text))
 
 
 class Builder:
@@ -154,9 +154,9 @@ class Builder:
             raise EnvironmentBuildError(plan.name, "it would have to be installed, and xcore runs offline", hint=hint)
         owner = self._owners[plan.owner]
         if owner.locked() or self._slots.locked():
-            on_progress(Progress("waiting for other builds"))
+            on_progress(BuildProgress("waiting for other builds"))
         try:
-            async with owner, self._slots, alone(plan.owner, lambda: on_progress(Progress(_WAITING))):
+            async with owner, self._slots, alone(plan.owner, lambda: on_progress(BuildProgress(_WAITING))):
                 newest = existing(plan)
                 if newest is not None and newest != former:  # somebody else has built it while this one waited
                     return newest

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Progress:
+class BuildProgress:
     """``step``: what is being done; ``line``: what was printed in it, "" at its beginning."""
 
     step: str
     line: str = ""
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[BuildProgress], None]
 
 
-def unheard(progress: Progress) -> None:
+def unheard(progress: BuildProgress) -> None:
     """Nobody waits for it."""

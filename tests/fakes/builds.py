@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plugin_runtime.protocol import Description
 from supervisor.environments.environment import Environment, Interpreter
-from supervisor.environments.progress import Progress
+from supervisor.environments.progress import BuildProgress
 from supervisor.generations import Generation, Served
 from supervisor.manifest import parse_manifest
 from supervisor.preparation import PreparationError, Prepared
@@ -95,7 +95,7 @@ class ScriptedPreparation:
         return planned.build.manifest
 
     async def prepare(self, manifest, folder, on_progress, before=None, *, may_assume=False):
-        on_progress(Progress("installing"))
+        on_progress(BuildProgress("installing"))
         planned = self.plans[manifest.plugin]
         if may_assume and self.assumes:
             return replace(planned, description=before.description, is_assumed=True)
@@ -112,7 +112,7 @@ class ScriptedPreparation:
         return Prepared(build, description)
 
     async def build_anew(self, name, folder, on_progress):
-        on_progress(Progress("installing anew"))
+        on_progress(BuildProgress("installing anew"))
         self.installed.append(name)
         outcome = self.installing[name].pop(0) if self.installing.get(name) else None
         if isinstance(outcome, Exception):

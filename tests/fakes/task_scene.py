@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import load
-from supervisor.environments.progress import Progress
+from supervisor.environments.progress import BuildProgress
 from supervisor.environments.runtime import GuestPackages
 from supervisor.folder_watch import FolderWatch
 from supervisor.log_files import LogFiles
@@ -50,7 +50,7 @@ class FakeInstaller:
 
     async def ensure(self, name, folder, on_progress=lambda _: None):
         for line in self.lines:
-            on_progress(Progress("installing", line))
+            on_progress(BuildProgress("installing", line))
         if name in self.gates:
             await self.gates[name].wait()
         if self.error:

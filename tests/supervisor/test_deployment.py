@@ -9,7 +9,7 @@ import pytest
 from plugin_runtime.protocol import Description, RoutingSnapshot
 from plugin_runtime.views import PluginError
 from supervisor.config.plugin_keys import PluginOverrides
-from supervisor.environments.progress import Progress
+from supervisor.environments.progress import BuildProgress
 from supervisor.errors import (
     ConflictError,
     InvalidValueError,
@@ -403,8 +403,8 @@ def test_what_is_being_built_is_shown_while_the_old_one_serves(run):
         building, go_on = asyncio.Event(), asyncio.Event()
 
         async def build_anew(name, folder, on_progress):
-            on_progress(Progress("installing dependencies"))
-            on_progress(Progress("installing dependencies", "- Installing six"))
+            on_progress(BuildProgress("installing dependencies"))
+            on_progress(BuildProgress("installing dependencies", "- Installing six"))
             building.set()
             await go_on.wait()
 

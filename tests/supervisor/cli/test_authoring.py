@@ -13,7 +13,7 @@ from plugin_runtime.views import PluginError
 from supervisor import rehearsal
 from supervisor.cli.scaffold import TEMPLATES, NewPlugin, PluginTemplate
 from supervisor.config.source import load
-from supervisor.environments.progress import Progress
+from supervisor.environments.progress import BuildProgress
 from supervisor.manifest import parse_manifest
 from supervisor.rehearsal import Verdict
 from supervisor.written_prefixes import written_prefixes
@@ -180,7 +180,7 @@ def check(xcore, project, monkeypatch):
     def check(*arguments, **verdict):
         def rehearse(candidate, _configuration, on_progress, *, install):
             check.candidate, check.install = candidate, install
-            on_progress(Progress("building\x1b[2J"))
+            on_progress(BuildProgress("building\x1b[2J"))
             return Verdict(**verdict)
 
         monkeypatch.setattr(rehearsal, "rehearse", rehearse)
@@ -192,7 +192,7 @@ def check(xcore, project, monkeypatch):
 
 
 def test_what_would_be_served_ends_with_0(check):
-    """Progress goes to stderr, and nothing that an installer prints moves the cursor."""
+    """BuildProgress goes to stderr, and nothing that an installer prints moves the cursor."""
     outcome = check("shop", prefix="/app/shop", python="3.11.7 at /bin/python")
     assert outcome == (
         0,

@@ -10,7 +10,7 @@ from supervisor.environments import Interpreter
 from supervisor.environments.build_log import BuildLogs
 from supervisor.environments.builder import MARK, Builder, BuildSettings, Plan, existing
 from supervisor.environments.package_index import PackageIndex
-from supervisor.environments.progress import Progress, unheard
+from supervisor.environments.progress import BuildProgress, unheard
 from supervisor.environments.project import parse
 from supervisor.environments.runner import Completed
 from supervisor.errors import BuildInterruptedError, EnvironmentBuildError, SpawnError
@@ -207,9 +207,9 @@ def test_progress_tells_every_step_and_every_line(tmp_path, plan):
     ensure(builder(tmp_path, ScriptedRunner(Programs())), plan, lines.append)
     assert "Python 3.11.7" in lines[0].step
     assert lines[1:] == [
-        Progress(lines[0].step, "venv done"),
-        *(Progress("resolving dependencies", line) for line in ("", "lock done")),
-        *(Progress("installing dependencies", line) for line in ("", "install done")),
+        BuildProgress(lines[0].step, "venv done"),
+        *(BuildProgress("resolving dependencies", line) for line in ("", "lock done")),
+        *(BuildProgress("installing dependencies", line) for line in ("", "install done")),
     ]
 
 
@@ -223,7 +223,7 @@ def test_one_that_waits_for_another_build_says_so(tmp_path):
         await asyncio.gather(shared.ensure(first, unheard), shared.ensure(second, told.append))
 
     asyncio.run(both())
-    assert told[0] == Progress("waiting for other builds")
+    assert told[0] == BuildProgress("waiting for other builds")
 
 
 def test_an_environment_is_built_anew_beside_the_one_in_use(tmp_path, plan):
