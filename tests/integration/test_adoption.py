@@ -187,8 +187,12 @@ def test_two_versions_of_what_must_be_alone_never_run_side_by_side(project):
         code.write("\n# changed\n")
     project.add_task("counting", TASK + "\n# changed\n", con=CON)
     come_back(project)
-    after = pids(project, "worker", "task")
-    assert after.keys() == before.keys()
+
+    def replaced() -> dict[str, int] | None:
+        now = pids(project, "worker", "task")
+        return now if now.keys() == before.keys() and not set(now.values()) & set(before.values()) else None
+
+    after = project.wait_until(replaced, "both are another version")
     for name, pid in before.items():
         assert project.log.index(f"{name} (pid {pid}) ended") < project.log.index(
             f"{name} (pid {after[name]}): started"
