@@ -54,7 +54,7 @@ def _be_born(order: Fork, writer: int) -> None:
 
 
 def _take_stream(path: str, number: int) -> None:
-    """Open for reading, too, so that no print ever breaks, see supervisor/spawn.py."""
+    """Open for reading, too, so that no print ever breaks, see supervisor/processes/spawn.py."""
     opened = os.open(path, os.O_RDWR | os.O_NOCTTY)
     os.dup2(opened, number)
     os.close(opened)

@@ -61,7 +61,7 @@ class Kind(str, Enum):
 
 
 class State(str, Enum):
-    """Observed state of one child; who may go where is the table in supervisor/lifecycle.py."""
+    """Observed state of one child; who may go where is the table in supervisor/supervision/lifecycle.py."""
 
     PENDING = "pending"  # known, not started yet
     STARTING = "starting"  # spawned, has not said that it is ready
@@ -423,7 +423,7 @@ class PluginSchema:
 
 @dataclass(frozen=True)
 class Call:
-    """Carry out one operation of supervisor/operations.py. ``actor``: "token:ci", "operator"."""
+    """Carry out one operation of supervisor/channels/operations.py. ``actor``: "token:ci", "operator"."""
 
     operation: str
     arguments: dict[str, Any] = field(default_factory=dict)

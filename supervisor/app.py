@@ -11,43 +11,43 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from plugin_runtime.protocol import Cause, ExitCode, Health, Kind
-from supervisor.births import Births
+from supervisor.channels.command import CommandServer
+from supervisor.channels.control import ControlServer
+from supervisor.channels.operations import AUDITED, Operations
 from supervisor.clock import Clock, SystemClock
-from supervisor.command import CommandServer
 from supervisor.config.configuration import Configuration
 from supervisor.config.live import LiveConfiguration
-from supervisor.control import ControlServer
 from supervisor.course import Course
-from supervisor.door import url_of
 from supervisor.errors import StoreError
 from supervisor.folder_lock import FolderLock
-from supervisor.folder_watch import FolderWatch
-from supervisor.gateway_processes import GatewayProcesses
-from supervisor.gateway_spec import gateway_spec
-from supervisor.gateways import Gateways
-from supervisor.guarding import Guarding, guard_spec
-from supervisor.health_news import HealthNews
+from supervisor.gateways.door import url_of
+from supervisor.gateways.gateway_processes import GatewayProcesses
+from supervisor.gateways.gateway_spec import gateway_spec
+from supervisor.gateways.gateways import Gateways
+from supervisor.gateways.health_news import HealthNews
 from supervisor.jobs.manager import TaskManager
-from supervisor.log_files import LogFiles, LogWriter
 from supervisor.mode import Mode
-from supervisor.operations import AUDITED, Operations
+from supervisor.monitoring.log_files import LogFiles, LogWriter
+from supervisor.monitoring.recorder import Recorder
+from supervisor.monitoring.resources import OURSELVES, Resources
+from supervisor.monitoring.sampler import Sampler
+from supervisor.monitoring.threads import ThreadCensus
 from supervisor.order_to_end import End, OrderToEnd
 from supervisor.own_log import configure_logging, let_go_of_output
-from supervisor.plugin_directory import PluginDirectory
-from supervisor.plugin_operations import PluginOperations
-from supervisor.plugin_services import PluginServices
-from supervisor.plugin_state import health_of
-from supervisor.plugins import Plugins
-from supervisor.prefixes import Claims
-from supervisor.programs import Programs
-from supervisor.pruning import Pruning
-from supervisor.reaper import Reaper, become_subreaper
+from supervisor.plugins.directory import PluginDirectory
+from supervisor.plugins.operations import PluginOperations
+from supervisor.plugins.plugins import Plugins
+from supervisor.plugins.services import PluginServices
+from supervisor.plugins.state import health_of
+from supervisor.preparation.prefixes import Claims
+from supervisor.preparation.pruning import Pruning
+from supervisor.preparation.validation import Validator
+from supervisor.preparation.workshop import Workshop, make_workshop
+from supervisor.processes.reaper import Reaper, become_subreaper
+from supervisor.processes.tree_mark import tree_mark
 from supervisor.reconfiguration import Reconfiguration
-from supervisor.recorder import Recorder
-from supervisor.resources import OURSELVES, Resources
 from supervisor.run_folder import make_state_folder
-from supervisor.sampler import Sampler
-from supervisor.scheduler import machine_zone
+from supervisor.schedule.scheduler import machine_zone
 from supervisor.signals import hold_signals, signals_followed
 from supervisor.spec import ChildSpec
 from supervisor.standing_threads import standing_threads
@@ -55,10 +55,14 @@ from supervisor.state_folder import StateFolder
 from supervisor.store.audit import AuditEntry
 from supervisor.store.engine import database_url, sqlite_url
 from supervisor.store.store import Store
-from supervisor.strays import Strays
-from supervisor.surroundings import Surroundings
+from supervisor.supervision.programs import Programs
+from supervisor.supervision.surroundings import Surroundings
+from supervisor.supervision.tree import Tree
 from supervisor.system import System
-from supervisor.takeover import Takeover
+from supervisor.takeover.guarding import Guarding, guard_spec
+from supervisor.takeover.strays import Strays
+from supervisor.takeover.takeover import Takeover
+from supervisor.takeover.upgrade import Upgrade, execute_anew
 from supervisor.tasks.base_template import BaseTemplate
 from supervisor.tasks.discovery import is_no_task
 from supervisor.tasks.ground import Grounds
@@ -66,15 +70,11 @@ from supervisor.tasks.module_copy import ModuleCopies
 from supervisor.tasks.preparation import TaskPreparation
 from supervisor.tasks.service import TaskServices
 from supervisor.tasks.services import ServiceManager
-from supervisor.template import TemplateServices
-from supervisor.template_pool import TemplatePool
-from supervisor.threads import ThreadCensus
+from supervisor.templates.births import Births
+from supervisor.templates.pool import TemplatePool
+from supervisor.templates.template import TemplateServices
 from supervisor.tokens import Tokens
-from supervisor.tree import Tree
-from supervisor.tree_mark import tree_mark
-from supervisor.upgrade import Upgrade, execute_anew
-from supervisor.validation import Validator
-from supervisor.workshop import Workshop, make_workshop
+from supervisor.watching.folder_watch import FolderWatch
 
 logger = logging.getLogger(__name__)
 

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from plugin_runtime.protocol import Kind, State
 from supervisor.announcement import announce, withdraw
-from supervisor.gateway_processes import GatewayProcesses
-from supervisor.gateways import Gateways
-from supervisor.health_news import HealthNews
+from supervisor.gateways.gateway_processes import GatewayProcesses
+from supervisor.gateways.gateways import Gateways
+from supervisor.gateways.health_news import HealthNews
 from supervisor.jobs.manager import TaskManager
 from supervisor.order_to_end import End, OrderToEnd
-from supervisor.plugins import Plugins
+from supervisor.plugins.plugins import Plugins
 from supervisor.state_folder import StateFolder
+from supervisor.supervision.tree import Tree
 from supervisor.system import System
-from supervisor.takeover import Takeover
+from supervisor.takeover.takeover import Takeover
 from supervisor.tasks.services import ServiceManager
-from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin_runtime.task_views import ReloadView
+from supervisor.channels.operations import Operation
 from supervisor.config.configuration import Configuration
 from supervisor.config.difference import changes
 from supervisor.config.editor import ConfigurationEditor
@@ -14,7 +15,6 @@ from supervisor.config.effective import effective
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import absolute, load
 from supervisor.errors import ConfigurationError, XcoreError
-from supervisor.operations import Operation
 from supervisor.works import Works
 
 logger = logging.getLogger(__name__)

@@ -25,24 +25,24 @@ from supervisor.config.plugin_keys import Job
 from supervisor.environments.progress import OnProgress
 from supervisor.errors import PluginRefusedError, XcoreError
 from supervisor.jobs.host import task_settings
-from supervisor.log_files import LogFiles
-from supervisor.manifest import PluginManifest, concerns_keys
-from supervisor.prefixes import check_plugin_name
-from supervisor.preparation import PreparationError, as_plugin_error, error_of, in_phase
-from supervisor.programs import Programs
-from supervisor.reaper import become_subreaper
+from supervisor.monitoring.log_files import LogFiles
+from supervisor.plugins.written_prefixes import claims_of, written_prefix
+from supervisor.preparation.manifest import PluginManifest, concerns_keys
+from supervisor.preparation.prefixes import check_plugin_name
+from supervisor.preparation.preparation import PreparationError, as_plugin_error, error_of, in_phase
+from supervisor.preparation.validation import Validator
+from supervisor.preparation.worker_spec import Build, api_prefix, validator_spec
+from supervisor.preparation.workshop import Workshop, make_workshop
+from supervisor.processes.reaper import become_subreaper
 from supervisor.run_folder import make_state_folder
 from supervisor.schedule.declared import JobError, from_manifest
-from supervisor.scheduler import machine_zone
+from supervisor.schedule.scheduler import machine_zone
 from supervisor.signals import cancelled_by_signals
 from supervisor.state_folder import StateFolder
-from supervisor.strays import Strays
-from supervisor.takeover import Takeover
-from supervisor.tree import Tree
-from supervisor.validation import Validator
-from supervisor.worker_spec import Build, api_prefix, validator_spec
-from supervisor.workshop import Workshop, make_workshop
-from supervisor.written_prefixes import claims_of, written_prefix
+from supervisor.supervision.programs import Programs
+from supervisor.supervision.tree import Tree
+from supervisor.takeover.strays import Strays
+from supervisor.takeover.takeover import Takeover
 
 ENVIRONMENT = "environment"
 CODE = "code"

@@ -9,15 +9,15 @@ from typing import Any
 from plugin_runtime import __version__
 from plugin_runtime.protocol import Health, Kind, State
 from plugin_runtime.views import ExitView, ProcessView, ResourceView
-from supervisor.child import Child
+from supervisor.channels.operations import Operation
 from supervisor.clock import Clock
-from supervisor.operations import Operation
-from supervisor.plugin_operations import PluginOperations
-from supervisor.resources import Resources
+from supervisor.monitoring.resources import Resources
+from supervisor.plugins.operations import PluginOperations
 from supervisor.state_folder import StateFolder
 from supervisor.store.exits import ExitLog
+from supervisor.supervision.child import Child
+from supervisor.supervision.tree import Tree
 from supervisor.tasks.services import ServiceManager
-from supervisor.tree import Tree
 
 MOST_EXITS = 1000
 """Exit records in one answer."""

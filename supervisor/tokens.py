@@ -7,10 +7,10 @@ from typing import Any
 
 from plugin_runtime.protocol import TokenTable
 from plugin_runtime.views import TokenView
+from supervisor.channels.operations import Operation
 from supervisor.clock import Clock
 from supervisor.errors import UnknownNameError, XcoreError
-from supervisor.gateways import Gateways
-from supervisor.operations import Operation
+from supervisor.gateways.gateways import Gateways
 from supervisor.store.audit import AuditEntry, AuditLog
 from supervisor.store.tokens import Role, TokenStore, token_hash
 

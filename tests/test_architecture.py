@@ -40,7 +40,7 @@ DOCTORS_ADAPTERS = {"Interpreters", "PackageIndex", "Programs", "Reaper"}
 REHEARSAL = "supervisor.rehearsal"
 REHEARSALS_ADAPTERS = {"LogFiles", "Programs"}
 """Likewise; what else it needs it has from the app."""
-WORKSHOP = "supervisor.workshop"
+WORKSHOP = "supervisor.preparation.workshop"
 WORKSHOPS_ADAPTERS = {"Builder", "Generations", "Installer", "Interpreters", "PackageIndex", "Runtime"}
 """It is a part of the app, which others use as well."""
 THROWAWAY = "supervisor.doctor.throwaway"
@@ -52,9 +52,14 @@ IMPURE = {
     "asyncio", "datetime", "logging", "os", "random", "secrets", "select", "shutil", "socket", "subprocess", "sys",
     "tempfile", "threading", "time", "uuid",
 }  # fmt: skip
-PURE_BY_NAME = {"supervisor.child_events", "supervisor.child_record", "supervisor.transitions", "gateway.errors"}
+PURE_BY_NAME = {
+    "supervisor.supervision.child_events",
+    "supervisor.supervision.child_record",
+    "supervisor.supervision.transitions",
+    "gateway.errors",
+}
 """Said of them elsewhere: in the docstring of lifecycle.py, and of the errors."""
-IMPURE_AND_KNOWN = {("gateway.headers", "secrets"), ("supervisor.module_list", "sys")}
+IMPURE_AND_KNOWN = {("gateway.headers", "secrets"), ("supervisor.templates.module_list", "sys")}
 """The one draws the id of a request that brings none; as an argument it would be drawn for all and used by few. The
 other has the names of Python's own modules from there, which are written into the interpreter."""
 
@@ -79,8 +84,8 @@ def test_only_spawn_starts_processes():
         if any(STARTERS.fullmatch(name) for name in module.called | module.imported)
         or {"subprocess", "multiprocessing", "pty"} & {found.top for found in module.imports}
     }
-    become = {"supervisor.tied_to_parent", "supervisor.upgrade"}
-    assert starters == {"supervisor.spawn", "plugin_runtime.forking", THROWAWAY} | become
+    become = {"supervisor.processes.tied_to_parent", "supervisor.takeover.upgrade"}
+    assert starters == {"supervisor.processes.spawn", "plugin_runtime.forking", THROWAWAY} | become
     for module in modules("supervisor"):
         if module.name in become:
             assert {name for name in module.called if STARTERS.fullmatch(name)} == {"os.execv"}
@@ -193,9 +198,9 @@ def test_what_calls_itself_pure_is():
         "plugin_runtime.wire",
         "supervisor.guard.patience",
         "supervisor.guard.selection",
-        "supervisor.liveness",
-        "supervisor.prefixes",
-        "supervisor.restart",
+        "supervisor.supervision.liveness",
+        "supervisor.preparation.prefixes",
+        "supervisor.supervision.restart",
         "supervisor.spec",
     }
     impure = {(module.name, found.top) for module in pure for found in module.imports if found.top in IMPURE}
@@ -210,8 +215,8 @@ def test_the_guard_imports_next_to_nothing():
     assert not loaded & {"asyncio", "logging", "subprocess", "pydantic", "psutil", "sqlalchemy", "typer"}
     ours = {name for name in loaded if name.partition(".")[0] in PACKAGES and not name.startswith("supervisor.guard")}
     assert ours <= CONTRACT | {
-        "plugin_runtime", "supervisor", "supervisor.errors", "supervisor.folder_lock", "supervisor.process_stat",
-        "supervisor.run_folder", "supervisor.state_folder",
+        "plugin_runtime", "supervisor", "supervisor.errors", "supervisor.folder_lock", "supervisor.processes",
+        "supervisor.processes.process_stat", "supervisor.run_folder", "supervisor.state_folder",
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from plugin_runtime import task_metadata
 from supervisor.cli.first_project import project_files
-from supervisor.manifest import parse_manifest
+from supervisor.preparation.manifest import parse_manifest
 from supervisor.schedule.declared import from_declaration, from_manifest
 from supervisor.tasks.module_dir import literal_module_dir
 from tests.readme import README, ROOT, TASKS_AND_JOBS, files

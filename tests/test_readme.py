@@ -15,8 +15,8 @@ import typer
 from plugin_runtime.protocol import Description, ExitCode, Ready
 from supervisor.cli.main import app
 from supervisor.config.source import load
-from supervisor.manifest import parse_manifest
-from supervisor.worker_spec import api_prefix
+from supervisor.preparation.manifest import parse_manifest
+from supervisor.preparation.worker_spec import api_prefix
 from tests.fakes.control_server import FakeSupervisor
 from tests.fakes.guests import Guest, link_get, make_plugin, outcome
 from tests.readme import (

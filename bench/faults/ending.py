@@ -12,7 +12,7 @@ from typing import Any
 from bench.faults.http_client import HttpClient, ask
 from bench.faults.observed import ExitRow
 from plugin_runtime.protocol import Kind
-from supervisor.process_stat import read_process_stat
+from supervisor.processes.process_stat import read_process_stat
 from tests.integration.project import Project
 
 CONVERGED_WITHIN = 40.0

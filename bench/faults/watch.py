@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.faults.observed import Hit, Life
 from bench.faults.plan import Blow
 from plugin_runtime.protocol import Kind
-from supervisor.process_stat import read_process_stat
+from supervisor.processes.process_stat import read_process_stat
 
 INTERVAL = 0.05
 """Seconds between two looks at the records."""

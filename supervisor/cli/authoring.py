@@ -112,7 +112,7 @@ def _printable(name: str) -> str:
 
 def _claimed(configuration: "Configuration") -> Mapping[str, str]:
     """What the other plugins claim: as they say in writing, and better, as a running supervisor knows."""
-    from supervisor.written_prefixes import written_prefixes  # noqa: PLC0415 - brings the database, too
+    from supervisor.plugins.written_prefixes import written_prefixes  # noqa: PLC0415 - brings the database, too
 
     claimed = written_prefixes(configuration)
     for plugin in _running_plugins(configuration):

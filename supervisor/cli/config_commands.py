@@ -95,7 +95,7 @@ def _warnings(configuration: "Configuration") -> list[str]:
 
     found = []
     if configuration.plugins:
-        from supervisor.plugin_folder import plugin_folders  # noqa: PLC0415 - see the top of the file
+        from supervisor.plugins.folder import plugin_folders  # noqa: PLC0415 - see the top of the file
 
         plugins = {folder.name for folder in plugin_folders(configuration.plugins_directory)}
         found += unknown_names("plugins", configuration.plugins, plugins, configuration.plugins_directory)
@@ -107,8 +107,8 @@ def _warnings(configuration: "Configuration") -> list[str]:
 
 def _task_names(directory: Path) -> set[str]:
     """None where the directory cannot be read."""
-    from supervisor.directory_look import Look  # noqa: PLC0415 - see the top of the file
     from supervisor.tasks.discovery import look  # noqa: PLC0415
+    from supervisor.watching.directory_look import Look  # noqa: PLC0415 - see the top of the file
 
     try:
         return set(look(directory, Look()).entries)

@@ -16,7 +16,7 @@ from supervisor.cli.supervised import troubles
 from supervisor.cli.tasks import print_tasks
 from supervisor.errors import NotRunningError, XcoreError
 from supervisor.folder_lock import refuse_if_locked
-from supervisor.process_stat import read_process_stat
+from supervisor.processes.process_stat import read_process_stat
 from supervisor.state_folder import StateFolder
 
 POLL_INTERVAL = 0.05
@@ -66,7 +66,7 @@ def up(
 
     configuration = load(config, os.environ)
     if dev:
-        from supervisor.door import refuse_open_door  # noqa: PLC0415 - only here, and it brings the configuration
+        from supervisor.gateways.door import refuse_open_door  # noqa: PLC0415 - only here, and it brings the configuration
 
         refuse_open_door(configuration)
     refuse_if_locked(StateFolder(configuration.state_dir).lock_file)

@@ -30,7 +30,7 @@ class Target:
     url: str = ""
 
     def call(self, operation: str, timeout: float = 30.0, **arguments: Any) -> Any:
-        """Carry out one operation of supervisor/operations.py.
+        """Carry out one operation of supervisor/channels/operations.py.
 
         Raises:
             NotRunningError: nobody answers.

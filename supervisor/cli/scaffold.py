@@ -121,9 +121,9 @@ def _write_task(module: Path, text: str, folder: Path) -> None:
 
 
 def _check(plugin: NewPlugin, configuration: "Configuration") -> None:
-    from supervisor.prefixes import check_plugin_name  # noqa: PLC0415 - see cli/config_commands.py
+    from supervisor.plugins.written_prefixes import claims_of, written_prefixes  # noqa: PLC0415
+    from supervisor.preparation.prefixes import check_plugin_name  # noqa: PLC0415 - see cli/config_commands.py
     from supervisor.tasks.discovery import name_problem  # noqa: PLC0415
-    from supervisor.written_prefixes import claims_of, written_prefixes  # noqa: PLC0415
 
     try:
         check_plugin_name(plugin.name)

@@ -17,14 +17,14 @@ from supervisor.doctor import database, folder, installers, kernel, limits, mach
 from supervisor.doctor.check import Check, Examined, Group, Probe, examine_all, in_thread
 from supervisor.doctor.finding import Finding, Result
 from supervisor.doctor.project import Project
+from supervisor.environments.interpreters import Interpreters, own
 from supervisor.environments.package_index import PackageIndex
 from supervisor.environments.runner import Runner
 from supervisor.errors import XcoreError
-from supervisor.interpreters import Interpreters, own
-from supervisor.programs import Programs
-from supervisor.reaper import Reaper
+from supervisor.processes.reaper import Reaper
 from supervisor.signals import cancelled_by_signals
 from supervisor.state_folder import StateFolder
+from supervisor.supervision.programs import Programs
 
 _MORE_PROCESSES = (
     "raise the limit: ulimit -u (nproc in /etc/security/limits.conf), TasksMax= in a systemd unit, --pids-limit of a "

@@ -11,9 +11,9 @@ from urllib.request import url2pathname
 from supervisor.doctor.finding import Finding, missing, ok, warning
 from supervisor.environments import poetry_program
 from supervisor.environments.environment import Interpreter
+from supervisor.environments.interpreters import Interpreters
 from supervisor.environments.package_index import PackageIndex, PackageSource
 from supervisor.environments.runner import SUPERVISOR, Completed, Runner
-from supervisor.interpreters import Interpreters
 
 POETRY_LIMIT = 12.0
 """Seconds; Poetry imports half of what is installed, and the disk may be cold."""

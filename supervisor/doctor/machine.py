@@ -7,7 +7,7 @@ import time
 import psutil
 
 from supervisor.doctor.finding import Finding, missing, ok, warning
-from supervisor.process_stat import read_process_stat
+from supervisor.processes.process_stat import read_process_stat
 
 OLDEST_YEAR = 2025
 """No release of xcore is older: before it, the clock is wrong."""

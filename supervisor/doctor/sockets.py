@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
+from supervisor.channels.peer import peer_credentials
 from supervisor.doctor.finding import Finding, missing, ok
 from supervisor.doctor.folder import scratch
-from supervisor.peer import peer_credentials
 from supervisor.state_folder import MAX_SOCKET_PATH, StateFolder
 
 _TIMEOUT = 2.0

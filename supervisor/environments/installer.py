@@ -6,10 +6,10 @@ from pathlib import Path
 from supervisor.environments import project
 from supervisor.environments.builder import Builder, Plan
 from supervisor.environments.environment import Environment
+from supervisor.environments.interpreters import Interpreters
 from supervisor.environments.progress import OnProgress, unheard
 from supervisor.environments.project import Project
 from supervisor.errors import EnvironmentBuildError
-from supervisor.interpreters import Interpreters
 
 BASE = "_base"
 """Owner of the base environments; a plugin's folder of that name is not to be had."""

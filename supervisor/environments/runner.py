@@ -1,6 +1,6 @@
 """The seam through which environments start programs: an installer needs no supervision, only an end.
 
-Only supervisor/spawn.py starts processes; what is written here is what this package asks of it.
+Only supervisor/processes/spawn.py starts processes; what is written here is what this package asks of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence

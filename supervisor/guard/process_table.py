@@ -8,7 +8,7 @@ from pathlib import Path
 
 from plugin_runtime.protocol import ENV_TREE
 from supervisor.guard.selection import Identity, Seen
-from supervisor.process_stat import read_process_stat
+from supervisor.processes.process_stat import read_process_stat
 
 _MARK = f"{ENV_TREE}=".encode()
 

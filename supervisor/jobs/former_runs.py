@@ -8,10 +8,10 @@ from plugin_runtime.protocol import Kind
 from plugin_runtime.task_views import RunView
 from supervisor.clock import Clock
 from supervisor.errors import StoreError
-from supervisor.process_records import ProcessRecord
+from supervisor.processes.process_records import ProcessRecord
+from supervisor.processes.survivors import Survivors
 from supervisor.schedule.job_spec import JobSpec
 from supervisor.store.runs import RunHistory
-from supervisor.survivors import Survivors
 
 logger = logging.getLogger(__name__)
 

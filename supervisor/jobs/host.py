@@ -8,12 +8,12 @@ from typing import Any, Protocol
 from plugin_runtime.protocol import Kind
 from plugin_runtime.task_protocol import TaskPurpose, TaskSettings
 from plugin_runtime.wire import to_wire
-from supervisor.child import Child
 from supervisor.config.plugin_keys import ProcessKeys
 from supervisor.config.policies import limits, timeouts
+from supervisor.preparation.worker_spec import Build
 from supervisor.schedule.job_spec import JobSpec
 from supervisor.spec import ChildSpec, RestartPolicy, RestartWhen
-from supervisor.worker_spec import Build
+from supervisor.supervision.child import Child
 
 
 @dataclass(frozen=True)

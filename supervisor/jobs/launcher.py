@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from plugin_runtime.protocol import Cause
 from plugin_runtime.views import ExitView
-from supervisor.child import Child
 from supervisor.errors import ConflictError
 from supervisor.jobs.former_runs import FormerRun
 from supervisor.jobs.host import JobHost, RunProcess
@@ -14,8 +13,9 @@ from supervisor.jobs.request import ActiveRun, RunListener, RunRequest
 from supervisor.jobs.run import Run, RunServices
 from supervisor.jobs.shared_run import SharedRun
 from supervisor.schedule.job_spec import JobSpec
-from supervisor.surroundings import Surroundings
-from supervisor.tree import Tree
+from supervisor.supervision.child import Child
+from supervisor.supervision.surroundings import Surroundings
+from supervisor.supervision.tree import Tree
 from supervisor.works import Works
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from supervisor.changes import Changes
-from supervisor.surroundings import LogSink
+from supervisor.supervision.surroundings import LogSink
 
 SIZE_LIMIT = 128 * 1024
 """Characters kept of one run, about 1,000 lines: who watches is behind by less, and runs may be many."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 from plugin_runtime.task_protocol import RunFinished
 from plugin_runtime.task_views import JobView, MomentView, RunLog, RunView
 from plugin_runtime.views import ExitView
+from supervisor.channels.operations import Operation
 from supervisor.clock import Clock
 from supervisor.errors import StoreError
 from supervisor.jobs.declarations import is_of, problem_of, unknown_job
@@ -19,12 +20,11 @@ from supervisor.jobs.request import SCHEDULER
 from supervisor.jobs.rows import JobRows
 from supervisor.jobs.runner import STARTS, Runner
 from supervisor.jobs.view import job_view, moments
-from supervisor.operations import Operation
 from supervisor.schedule.job_spec import JobKind, JobSpec
-from supervisor.scheduler import Entry, Firing, Miss, Scheduler
+from supervisor.schedule.scheduler import Entry, Firing, Miss, Scheduler
 from supervisor.store.store import Store
-from supervisor.surroundings import Surroundings
-from supervisor.tree import Tree
+from supervisor.supervision.surroundings import Surroundings
+from supervisor.supervision.tree import Tree
 from supervisor.works import Works
 
 logger = logging.getLogger(__name__)

@@ -2,10 +2,10 @@
 
 from plugin_runtime.task_protocol import TaskPurpose
 from plugin_runtime.template_protocol import TASK_PROGRAM
-from supervisor.child import Child
 from supervisor.jobs.host import RunProcess, run_process, task_settings
+from supervisor.preparation.worker_spec import Build
 from supervisor.schedule.job_spec import JobSpec
-from supervisor.worker_spec import Build
+from supervisor.supervision.child import Child
 
 
 class PluginJobHost:

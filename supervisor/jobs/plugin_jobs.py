@@ -6,10 +6,10 @@ from typing import Protocol
 
 from supervisor.jobs.host import JobHost
 from supervisor.jobs.plugin_host import PluginJobHost
+from supervisor.preparation.worker_spec import Build
 from supervisor.schedule.declared import JobError, from_manifest
 from supervisor.schedule.job_spec import JobKind, JobSpec
-from supervisor.scheduler import machine_zone
-from supervisor.worker_spec import Build
+from supervisor.schedule.scheduler import machine_zone
 
 logger = logging.getLogger(__name__)
 

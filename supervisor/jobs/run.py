@@ -12,11 +12,7 @@ from plugin_runtime.task_protocol import RunFinished
 from plugin_runtime.task_views import RunView
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
-from supervisor.child import Child
-from supervisor.child_events import StartRequested, StopRequested
-from supervisor.child_record import Ending
 from supervisor.errors import SpawnError
-from supervisor.exits import exit_record
 from supervisor.jobs.former_runs import FormerRun
 from supervisor.jobs.host import RunProcess
 from supervisor.jobs.live_log import LiveLog, Tee
@@ -25,8 +21,12 @@ from supervisor.jobs.request import RunListener, RunRequest
 from supervisor.jobs.stopwatch import Stopwatch
 from supervisor.jobs.view import active_view, ended_view
 from supervisor.spec import ChildSpec, ExitStatus, Limits, RestartPolicy, RestartWhen
-from supervisor.surroundings import Surroundings
-from supervisor.tree import Tree
+from supervisor.supervision.child import Child
+from supervisor.supervision.child_events import StartRequested, StopRequested
+from supervisor.supervision.child_record import Ending
+from supervisor.supervision.exits import exit_record
+from supervisor.supervision.surroundings import Surroundings
+from supervisor.supervision.tree import Tree
 
 logger = logging.getLogger(__name__)
 

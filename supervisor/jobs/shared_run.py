@@ -6,8 +6,6 @@ from plugin_runtime.protocol import Cause
 from plugin_runtime.task_protocol import Outcome, RunFinished, RunJob
 from plugin_runtime.task_views import RunView
 from plugin_runtime.views import ExitView
-from supervisor.child import Child
-from supervisor.child_record import SERVING
 from supervisor.clock import Clock
 from supervisor.errors import ConflictError
 from supervisor.jobs.former_runs import FormerRun
@@ -15,6 +13,8 @@ from supervisor.jobs.outcome import Conclusion, conclusion_of_service, conclusio
 from supervisor.jobs.request import RunListener, RunRequest
 from supervisor.jobs.stopwatch import Stopwatch
 from supervisor.jobs.view import active_view, ended_view
+from supervisor.supervision.child import Child
+from supervisor.supervision.child_record import SERVING
 
 LAST_WORD = 5.0
 """Seconds after its timeout in which the service has to report it; without a word the run is over for us, too."""

@@ -3,16 +3,16 @@
 import os
 
 from plugin_runtime.protocol import ENV_RUNTIME, Cause
-from supervisor.births import Births
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.plugin_keys import ProcessKeys
 from supervisor.config.policies import restart_policy
 from supervisor.environments.installer import BASE
-from supervisor.spawn import clean_environment
+from supervisor.preparation.worker_spec import template_of
+from supervisor.processes.spawn import clean_environment
 from supervisor.tasks.spec import TaskBuild
-from supervisor.template import Template, TemplateServices
-from supervisor.template_member import Member
-from supervisor.worker_spec import template_of
+from supervisor.templates.births import Births
+from supervisor.templates.member import Member
+from supervisor.templates.template import Template, TemplateServices
 from supervisor.works import Works
 
 

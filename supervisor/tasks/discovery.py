@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from supervisor.config.regular_file import UnreadableFileError, read_text
-from supervisor.directory_look import Look, look_at, printable
-from supervisor.file_signature import Signature, settled, signature_of
-from supervisor.prefixes import MAX_NAME_BYTES, RESERVED_NAMES
+from supervisor.preparation.prefixes import MAX_NAME_BYTES, RESERVED_NAMES
+from supervisor.watching.directory_look import Look, look_at, printable
+from supervisor.watching.file_signature import Signature, settled, signature_of
 
 SUFFIX = ".py"
 

@@ -16,11 +16,11 @@ from supervisor.environments.installer import BASE, Installer
 from supervisor.environments.progress import OnProgress
 from supervisor.environments.runtime import Runtime
 from supervisor.errors import PluginRefusedError
-from supervisor.prefixes import check_plugin_name
-from supervisor.preparation import PreparationError, in_phase
-from supervisor.spawn import clean_environment
+from supervisor.preparation.prefixes import check_plugin_name
+from supervisor.preparation.preparation import PreparationError, in_phase
+from supervisor.preparation.worker_spec import Build
+from supervisor.processes.spawn import clean_environment
 from supervisor.state_folder import StateFolder
-from supervisor.worker_spec import Build
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from plugin_runtime.views import PluginError
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.regular_file import UnreadableFileError, read_text
 from supervisor.environments.progress import OnProgress
-from supervisor.preparation import PreparationError, error_of, in_phase
+from supervisor.preparation.preparation import PreparationError, error_of, in_phase
+from supervisor.preparation.validation import Validator
 from supervisor.schedule.declared import JobError, from_declaration
 from supervisor.schedule.job_spec import JobSpec
 from supervisor.tasks.ground import Grounds
 from supervisor.tasks.module_copy import ModuleCopies, ModuleCopy
 from supervisor.tasks.module_dir import literal_module_dir, plugin_of
 from supervisor.tasks.spec import TaskBuild, inspector_settings, inspector_spec
-from supervisor.validation import Validator
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,19 @@ from plugin_runtime.task_protocol import RunFinished
 from plugin_runtime.views import ExitView, PluginError
 from plugin_runtime.wire import Envelope, to_wire
 from supervisor.changes import Changes
-from supervisor.child import Child, is_replaced
-from supervisor.child_events import RestartRequested, StartRequested, StopRequested
 from supervisor.config.live import LiveConfiguration
 from supervisor.jobs import plugin_jobs
-from supervisor.plugin_view import error_of_failure
-from supervisor.resources import Resources
+from supervisor.monitoring.resources import Resources
+from supervisor.plugins.view import error_of_failure
 from supervisor.spec import RestartWhen
 from supervisor.store.tasks import TaskRepository
-from supervisor.surroundings import Surroundings
+from supervisor.supervision.child import Child, is_replaced
+from supervisor.supervision.child_events import RestartRequested, StartRequested, StopRequested
+from supervisor.supervision.surroundings import Surroundings
+from supervisor.supervision.tree import Tree
 from supervisor.tasks.base_template import BaseTemplate
 from supervisor.tasks.preparation import TaskPreparation
 from supervisor.tasks.spec import TaskBuild, service_restart_policy, service_settings, service_spec
-from supervisor.tree import Tree
 
 logger = logging.getLogger(__name__)
 

@@ -8,20 +8,20 @@ from typing import Any
 from plugin_runtime.protocol import Cause, Kind, PluginState
 from plugin_runtime.task_views import TaskView
 from supervisor.changes import within
+from supervisor.channels.operations import Operation
 from supervisor.config.configuration import Configuration
 from supervisor.config.unknown_names import warn_of_unknown_names
-from supervisor.directory_look import Difference
 from supervisor.errors import ConflictError, StoreError, UnknownNameError
-from supervisor.folder_watch import FolderWatch
-from supervisor.followed_directory import FollowedDirectory
-from supervisor.log_files import LogFiles
-from supervisor.operations import Operation
+from supervisor.monitoring.log_files import LogFiles
 from supervisor.store.exits import ExitLog
 from supervisor.store.tasks import TaskRow
 from supervisor.tasks.discovery import look
 from supervisor.tasks.service import TaskServices
 from supervisor.tasks.task import Task
 from supervisor.tasks.view import metadata_of, task_view
+from supervisor.watching.directory_look import Difference
+from supervisor.watching.folder_watch import FolderWatch
+from supervisor.watching.followed_directory import FollowedDirectory
 from supervisor.works import Works
 
 logger = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ from supervisor.config.configuration import Configuration
 from supervisor.config.policies import limits, liveness_policy, task_restart_policy, timeouts
 from supervisor.jobs import host
 from supervisor.jobs.host import RunProcess, task_settings
+from supervisor.preparation.worker_spec import BOOTSTRAP
 from supervisor.schedule.job_spec import JobSpec
 from supervisor.spec import ChildSpec, RestartPolicy, RestartWhen
 from supervisor.tasks.ground import Ground
 from supervisor.tasks.module_copy import ModuleCopy
-from supervisor.worker_spec import BOOTSTRAP
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from plugin_runtime.protocol import Cause, Phase, PluginState
 from plugin_runtime.views import ExitView, PluginError
-from supervisor.child import Child
 from supervisor.errors import StoreError
-from supervisor.installation import Installation
 from supervisor.jobs.host import RunProcess
-from supervisor.plugin_state import state_of_instances
-from supervisor.preparation import PreparationError
+from supervisor.plugins.state import state_of_instances
+from supervisor.preparation.installation import Installation
+from supervisor.preparation.preparation import PreparationError
 from supervisor.schedule.job_spec import JobKind, JobSpec
 from supervisor.store.tasks import TaskRow
+from supervisor.supervision.child import Child
 from supervisor.tasks.discovery import name_problem
 from supervisor.tasks.preparation import PreparedTask
 from supervisor.tasks.service import Service, TaskServices

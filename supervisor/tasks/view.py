@@ -7,9 +7,9 @@ from plugin_runtime.protocol import Phase, PluginState
 from plugin_runtime.task_protocol import JobDeclaration
 from plugin_runtime.task_views import TaskView
 from plugin_runtime.views import ExitView, PluginError
-from supervisor.child import Child
-from supervisor.sampler import Sample
+from supervisor.monitoring.sampler import Sample
 from supervisor.store.tasks import TaskFacts, TaskRow
+from supervisor.supervision.child import Child
 from supervisor.tasks.preparation import PreparedTask
 
 

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from plugin_runtime.protocol import Kind
-from supervisor.output import Output
-from supervisor.reaper import Reaper, become_subreaper
-from supervisor.spawn import spawn
+from supervisor.processes.output import Output
+from supervisor.processes.reaper import Reaper, become_subreaper
+from supervisor.processes.spawn import spawn
 from supervisor.spec import ChildSpec, ExitStatus
 from supervisor.state_folder import StateFolder
 

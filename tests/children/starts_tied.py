@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from plugin_runtime.protocol import Kind
-from supervisor.spawn import spawn
+from supervisor.processes.spawn import spawn
 from tests.fakes.processes import nasty_spec, state_folder
 
 folder = state_folder(Path(sys.argv[1]))

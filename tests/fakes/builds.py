@@ -8,10 +8,10 @@ from pathlib import Path
 from plugin_runtime.protocol import Description
 from supervisor.environments.environment import Environment, Interpreter
 from supervisor.environments.progress import BuildProgress
-from supervisor.generations import Generation, Served
-from supervisor.manifest import parse_manifest
-from supervisor.preparation import PreparationError, Prepared
-from supervisor.worker_spec import Build
+from supervisor.preparation.generations import Generation, Served
+from supervisor.preparation.manifest import parse_manifest
+from supervisor.preparation.preparation import PreparationError, Prepared
+from supervisor.preparation.worker_spec import Build
 
 INTERPRETER = Interpreter(Path(sys.executable), platform.python_version())
 

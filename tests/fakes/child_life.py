@@ -1,7 +1,8 @@
 """A child that lives through a list of events, on a clock that a test moves."""
 
 from plugin_runtime.protocol import Cause, Failed, Phase, State
-from supervisor.child_events import (
+from supervisor.spec import ExitStatus
+from supervisor.supervision.child_events import (
     Arm,
     BecameReady,
     Event,
@@ -16,9 +17,8 @@ from supervisor.child_events import (
     StopRequested,
     TimerEvent,
 )
-from supervisor.child_record import ChildRecord, Policy
-from supervisor.lifecycle import advance
-from supervisor.spec import ExitStatus
+from supervisor.supervision.child_record import ChildRecord, Policy
+from supervisor.supervision.lifecycle import advance
 
 START = StartRequested("operator")
 STOP = StopRequested(Cause.OPERATOR, "operator")

@@ -15,7 +15,7 @@ from supervisor.jobs.request import RunRequest
 from supervisor.jobs.stopwatch import Stopwatch
 from supervisor.jobs.view import active_view, ended_view
 from supervisor.schedule.job_spec import JobKind, JobSpec
-from supervisor.scheduler import Entry, Firing, Miss
+from supervisor.schedule.scheduler import Entry, Firing, Miss
 from supervisor.spec import ChildSpec, RestartPolicy
 from tests.fakes.process_table import QUICK
 from tests.fakes.processes import CHILDREN

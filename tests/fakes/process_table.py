@@ -8,19 +8,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from plugin_runtime.protocol import Cause, Kind
-from supervisor.births import Births
-from supervisor.child import Child
-from supervisor.child_events import StartRequested
+from supervisor.channels.control import ControlServer
 from supervisor.clock import Clock, SystemClock
-from supervisor.control import ControlServer
-from supervisor.log_files import LogFiles, LogWriter
-from supervisor.process_records import ProcessRecords
-from supervisor.reaper import Reaper
+from supervisor.monitoring.log_files import LogFiles, LogWriter
+from supervisor.processes.process_records import ProcessRecords
+from supervisor.processes.reaper import Reaper
+from supervisor.processes.survivors import Remains, Survivors
 from supervisor.spec import ChildSpec, LivenessPolicy, RestartPolicy, Timeouts
 from supervisor.state_folder import StateFolder
-from supervisor.surroundings import Surroundings
-from supervisor.survivors import Remains, Survivors
-from supervisor.tree import Tree
+from supervisor.supervision.child import Child
+from supervisor.supervision.child_events import StartRequested
+from supervisor.supervision.surroundings import Surroundings
+from supervisor.supervision.tree import Tree
+from supervisor.templates.births import Births
 from tests.fakes.processes import CHILDREN, DEADLINE
 from tests.fakes.waiting import until
 

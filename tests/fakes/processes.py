@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 
 from plugin_runtime.protocol import Kind
-from supervisor.process_stat import read_process_stat
-from supervisor.reaper import become_subreaper
+from supervisor.processes.process_stat import read_process_stat
+from supervisor.processes.reaper import become_subreaper
 from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
 

@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 from plugin_runtime.protocol import Result
-from supervisor.command import CommandServer
+from supervisor.channels.command import CommandServer
 
 
 class SupervisorThread:

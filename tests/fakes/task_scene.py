@@ -11,15 +11,15 @@ from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import load
 from supervisor.environments.progress import BuildProgress
 from supervisor.environments.runtime import GuestPackages
-from supervisor.folder_watch import FolderWatch
-from supervisor.log_files import LogFiles
+from supervisor.monitoring.log_files import LogFiles
+from supervisor.preparation.validation import Validator
 from supervisor.store.tasks import TaskRow
 from supervisor.tasks.ground import Grounds
 from supervisor.tasks.module_copy import ModuleCopies
 from supervisor.tasks.preparation import TaskPreparation
 from supervisor.tasks.service import TaskServices
 from supervisor.tasks.services import ServiceManager
-from supervisor.validation import Validator
+from supervisor.watching.folder_watch import FolderWatch
 from tests.fakes.builds import INTERPRETER, ThisEnvironment, build_of
 from tests.fakes.process_table import process_table
 from tests.fakes.processes import DEADLINE, state_folder

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from plugin_runtime.protocol import Kind, State
 from plugin_runtime.wire import to_wire
-from supervisor.births import Births
-from supervisor.child import Child
-from supervisor.child_events import StartRequested
 from supervisor.spec import ChildSpec, RestartPolicy
-from supervisor.template import Template, TemplateServices
-from supervisor.template_member import Member
+from supervisor.supervision.child import Child
+from supervisor.supervision.child_events import StartRequested
+from supervisor.templates.births import Births
+from supervisor.templates.member import Member
+from supervisor.templates.template import Template, TemplateServices
 from tests.fakes.guests import BOOTSTRAP, make_plugin, write_files
 from tests.fakes.process_table import PATIENT, QUICK, RecordingOwner, process_table
 from tests.fakes.processes import state_folder

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from supervisor.door import ask_for_doors
+from supervisor.gateways.door import ask_for_doors
 from tests.integration.project import DEADLINE, is_alive
 
 pytestmark = [pytest.mark.process, pytest.mark.environment, pytest.mark.slow]

@@ -11,7 +11,7 @@ import pytest
 
 from plugin_runtime.forking import fork
 from plugin_runtime.template_protocol import Fork, Forked, NotForked
-from supervisor.process_stat import read_process_stat
+from supervisor.processes.process_stat import read_process_stat
 from tests.fakes.control_server import eventually
 from tests.fakes.processes import descriptors_below, nothing_left_behind
 from tests.fakes.templates import ForkedProcess, Streams

@@ -26,11 +26,11 @@ SIMPLE = {str: "text", int: "whole number", float: "number", bool: "true, false"
 
 GUEST = {"worker", "validator", "task", "template"}
 UNSENT = {
-    ("supervisor.validation", "Description"),
-    ("supervisor.validation", "Failed"),
+    ("supervisor.preparation.validation", "Description"),
+    ("supervisor.preparation.validation", "Failed"),
     ("supervisor.tasks.preparation", "Failed"),
     ("supervisor.tasks.preparation", "TaskDescription"),
-    ("supervisor.threads", "ThreadFacts"),
+    ("supervisor.monitoring.threads", "ThreadFacts"),
     ("supervisor.cli.remote", "Error"),
     ("gateway.app", "Health"),
     ("gateway.development", "PluginTrouble"),

@@ -38,7 +38,7 @@ def configured(tmp_path, monkeypatch):
 def test_a_line_has_its_time_in_utc_level_and_origin(configured, capsys):
     """On stderr; stdout is for whoever started us."""
     configured()
-    logging.getLogger("supervisor.child").info("hello.1 (pid %d): started", 7)
+    logging.getLogger("supervisor.supervision.child").info("hello.1 (pid %d): started", 7)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert re.fullmatch(

@@ -9,10 +9,10 @@ import pytest
 
 from plugin_runtime.protocol import Call, Error, Result
 from plugin_runtime.task_views import ReloadView
+from supervisor.channels.operations import Operations
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import load
 from supervisor.errors import ConfigurationError, ConflictError
-from supervisor.operations import Operations
 from supervisor.reconfiguration import Reconfiguration
 from tests.fakes.waiting import DEADLINE, until
 

@@ -13,11 +13,11 @@ from supervisor.environments.builder import Plan
 from supervisor.environments.project import parse
 from supervisor.environments.runtime import GuestPackages
 from supervisor.errors import EnvironmentBuildError
-from supervisor.generations import Generations
-from supervisor.preparation import Preparation
+from supervisor.preparation.generations import Generations
+from supervisor.preparation.preparation import Preparation
+from supervisor.preparation.validation import Finding, Inspected
+from supervisor.preparation.workshop import Workshop
 from supervisor.rehearsal import Candidate, Rehearsal
-from supervisor.validation import Finding, Inspected
-from supervisor.workshop import Workshop
 from tests.fakes.builds import INTERPRETER, ThisEnvironment
 
 JOB = '[[tool.xcore.jobs]]\nname = "{}"\nentry = "work:{}"\ncron = "{} 3 * * *"\n'

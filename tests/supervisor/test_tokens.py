@@ -8,7 +8,7 @@ import pytest
 from plugin_runtime.protocol import TokenTable
 from supervisor.clock import SystemClock
 from supervisor.errors import UnknownNameError, XcoreError
-from supervisor.gateways import Gateways
+from supervisor.gateways.gateways import Gateways
 from supervisor.store.engine import sqlite_url
 from supervisor.store.store import Store
 from supervisor.store.tokens import Role, token_hash

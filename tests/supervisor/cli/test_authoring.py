@@ -14,9 +14,9 @@ from supervisor import rehearsal
 from supervisor.cli.scaffold import TEMPLATES, NewPlugin, PluginTemplate
 from supervisor.config.source import load
 from supervisor.environments.progress import BuildProgress
-from supervisor.manifest import parse_manifest
+from supervisor.plugins.written_prefixes import written_prefixes
+from supervisor.preparation.manifest import parse_manifest
 from supervisor.rehearsal import Verdict
-from supervisor.written_prefixes import written_prefixes
 from tests.source_code import ROOT
 
 MADE = {

@@ -13,13 +13,13 @@ from plugin_runtime import protocol
 from supervisor.doctor import database, folder, installers, kernel, limits, machine, packages, sockets, throwaway
 from supervisor.doctor.finding import NotExaminedError, Result
 from supervisor.doctor.project import Project
+from supervisor.environments.interpreters import Interpreters, own
 from supervisor.environments.package_index import PackageIndex
 from supervisor.environments.runner import Completed
 from supervisor.errors import SpawnError, StoreCorruptError, XcoreError
-from supervisor.interpreters import Interpreters, own
-from supervisor.programs import Programs
-from supervisor.reaper import Reaper
+from supervisor.processes.reaper import Reaper
 from supervisor.state_folder import StateFolder
+from supervisor.supervision.programs import Programs
 from tests.fakes.processes import descriptors_below, state_folder
 from tests.fakes.runners import ScriptedRunner
 

@@ -9,11 +9,11 @@ from supervisor.environments import Interpreter
 from supervisor.environments.build_log import BuildLogs
 from supervisor.environments.builder import Builder
 from supervisor.environments.installer import BASE, SHIPPED_BASE, Installer
+from supervisor.environments.interpreters import Interpreters, own
 from supervisor.environments.package_index import PackageIndex
 from supervisor.environments.runner import Completed
 from supervisor.environments.runtime import Runtime
 from supervisor.errors import EnvironmentBuildError
-from supervisor.interpreters import Interpreters, own
 from tests import machine
 from tests.fakes.runners import ForbiddenRunner, ScriptedRunner, SubprocessRunner
 

@@ -11,8 +11,8 @@ from supervisor.errors import ConflictError, StoreUnavailableError
 from supervisor.jobs.former_runs import FormerRun, FormerRuns
 from supervisor.jobs.records import RunRecords
 from supervisor.jobs.runner import Runner
-from supervisor.process_records import ProcessRecord
-from supervisor.survivors import Survivors
+from supervisor.processes.process_records import ProcessRecord
+from supervisor.processes.survivors import Survivors
 from tests.fakes.jobs import FakeFactory, FakeRunHistory, job, run_view
 from tests.fakes.moved_clock import MovedClock
 

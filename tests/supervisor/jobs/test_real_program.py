@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from plugin_runtime.protocol import Cause, State
-from supervisor.child_events import StopRequested
 from supervisor.jobs.manager import TaskManager
 from supervisor.jobs.plugin_host import PluginJobHost
+from supervisor.preparation.worker_spec import Build
 from supervisor.schedule.job_spec import JobKind
-from supervisor.worker_spec import Build
+from supervisor.supervision.child_events import StopRequested
 from tests.fakes.builds import build_of
 from tests.fakes.guests import write_files
 from tests.fakes.jobs import FakeScheduler, FakeStore, ended, job

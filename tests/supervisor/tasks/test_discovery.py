@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import file_signature
-from supervisor.directory_look import Difference, Look, diff
-from supervisor.prefixes import RESERVED_NAMES
+from supervisor.preparation.prefixes import RESERVED_NAMES
 from supervisor.tasks import discovery
 from supervisor.tasks.discovery import TaskFile, look, name_problem
+from supervisor.watching import file_signature
+from supervisor.watching.directory_look import Difference, Look, diff
 from tests.fakes.waiting import DEADLINE
 
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from supervisor import folder_watch
-from supervisor.child import Child
 from supervisor.errors import ConflictError, UnknownNameError
 from supervisor.schedule.job_spec import JobKind
+from supervisor.supervision.child import Child
+from supervisor.watching import folder_watch
 from tests.fakes.task_scene import FAILS, JOB, RETURNS, WAITS, WITH_JOB
 from tests.fakes.waiting import DEADLINE, settle, until
 

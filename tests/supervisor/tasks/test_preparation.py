@@ -10,12 +10,12 @@ from plugin_runtime.protocol import Failed
 from plugin_runtime.task_protocol import JobDeclaration, TaskDescription
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import load
-from supervisor.preparation import PreparationError
+from supervisor.preparation.preparation import PreparationError
+from supervisor.preparation.validation import Inspected
 from supervisor.schedule.job_spec import JobKind
 from supervisor.tasks.ground import Grounds
 from supervisor.tasks.module_copy import ModuleCopies
 from supervisor.tasks.preparation import TaskPreparation
-from supervisor.validation import Inspected
 from tests.fakes.task_scene import FakeInstaller, FakePlugins, FakeRuntime, module
 
 EVERY_MINUTE = {"type": "interval", "seconds": 60.0, "timezone": ""}

@@ -1,0 +1,1 @@
+"""What processes use, print and run: sampled, kept and shown."""

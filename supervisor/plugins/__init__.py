@@ -1,0 +1,1 @@
+"""Plugins: found, deployed, served, watched over, shown and operated."""

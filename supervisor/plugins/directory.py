@@ -1,0 +1,80 @@
+"""PluginDirectory: which plugins there are, and whoever follows it told of what changes in them."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from supervisor.errors import ConfigurationError
+from supervisor.plugins import folder as plugin_folder
+from supervisor.plugins.folder import Ignores, PluginFolder, is_no_plugin
+from supervisor.watching.directory_look import Difference, Look
+from supervisor.watching.folder_watch import FolderWatch
+from supervisor.watching.followed_directory import FollowedDirectory
+
+Follow = Callable[[Difference, Mapping[str, PluginFolder]], None]
+
+
+class PluginDirectory:
+    """Owns the watch of the plugin directory and the last look at it."""
+
+    def __init__(self, directory: Path, ignores: Callable[[], Ignores], interval: float) -> None:
+        """``ignores``: gives the rule of the settings in force."""
+        self.path = directory
+        self._ignores = ignores
+        self._follow: Follow = lambda _difference, _folders: None
+        self._watch = FolderWatch(directory, interval, is_no_plugin)
+        self._plugins = FollowedDirectory(self._watch, self._read, "plugin", absent=logging.WARNING)
+        self._looking = asyncio.Lock()
+        self._closing = False
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks where no event comes. May be set at any time."""
+        return self._watch.interval
+
+    @interval.setter
+    def interval(self, seconds: float) -> None:
+        self._watch.interval = seconds
+
+    async def first_look(self) -> Mapping[str, PluginFolder]:
+        """What there is; to be called once, before ``start``. Without a directory there are none.
+
+        Raises:
+            ConfigurationError: it cannot be read.
+        """
+        try:
+            await self._plugins.read()
+        except FileNotFoundError as error:
+            self._plugins.note(error)
+        except OSError as error:
+            problem = f"cannot read {self._watch.folder}: {error.strerror or error}"
+            raise ConfigurationError("the configuration", "manager.plugins.directory", problem) from error
+        return self._plugins.entries
+
+    def start(self, follow: Follow) -> None:
+        """Follow changes from now on.
+
+        ``follow``: called in the event loop when something has changed since the call before, or since the first look,
+        with the names and all folders that there are; one that is not found for the first time is still among them.
+        """
+        self._follow = follow
+        self._watch.start(self.look)
+
+    async def look(self) -> None:
+        """Look now; return when ``follow`` has been told."""
+        async with self._looking:
+            difference = await self._plugins.difference()
+            if difference and not self._closing:
+                self._follow(difference, self._plugins.entries)
+
+    async def close(self) -> None:
+        """Follow nothing any more."""
+        self._closing = True
+        await self._watch.close()
+
+    def _read(self, directory: Path, before: Look[PluginFolder]) -> Look[PluginFolder]:
+        ignores = self._ignores()
+        seen = plugin_folder.look(directory, before, ignores)
+        self._watch.directories = plugin_folder.directories(directory, seen.entries.values())
+        return seen

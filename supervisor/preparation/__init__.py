@@ -1,0 +1,1 @@
+"""From foreign code in a folder to what its processes are started with."""

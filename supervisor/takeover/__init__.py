@@ -1,0 +1,1 @@
+"""What outlives a supervisor: found again, taken over, guarded, or ended."""

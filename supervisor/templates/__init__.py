@@ -1,0 +1,1 @@
+"""Templates: processes with their imports done, from which others are forked."""

@@ -1,0 +1,929 @@
+"""A reload is a transaction: the new generation takes over whole, or nothing has changed for anybody."""
+
+import asyncio
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from plugin_runtime.protocol import Description, RoutingSnapshot
+from plugin_runtime.views import PluginError
+from supervisor.config.plugin_keys import PluginOverrides
+from supervisor.environments.progress import BuildProgress
+from supervisor.errors import (
+    ConflictError,
+    InvalidValueError,
+    PluginRefusedError,
+    ReplacementError,
+    StoreUnavailableError,
+)
+from supervisor.preparation.generations import Served
+from supervisor.preparation.preparation import PreparationError
+from tests.fakes.plugin_scene import plugin_scene
+from tests.fakes.processes import exists, nothing_left_behind
+from tests.fakes.waiting import DEADLINE, settle, until
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
+FAILS = ("hello", "fail:no database", "exit:1")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind():
+    with nothing_left_behind():
+        yield
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(scenario):
+        async def main():
+            async with plugin_scene(tmp_path) as at:
+                await scenario(at)
+
+        asyncio.run(main())
+
+    return run
+
+
+async def serving(at, name="hello", generation="one", **keys):
+    """A plugin, up and routed."""
+    at.add(name, generation=generation, **keys)
+    await at.discover()
+    plugin = await at.reaches(name, "running")
+    await until(lambda: plugin.ready == plugin.wanted, "all of it serves")
+    await settle()
+    return plugin
+
+
+async def reload(at):
+    """Return when the workers before are gone, too."""
+    view = await at.orders.reload("hello", "token:ci", wait=DEADLINE)
+    await at.plugins.named("hello").serving.cleared()
+    return view
+
+
+def pids(plugin):
+    return [child.pid for child in plugin.instances]
+
+
+def routed(at, since=0):
+    """The route of hello in each snapshot that has it."""
+    snapshots = at.gateway.of(RoutingSnapshot)[since:]
+    return [route for snapshot in snapshots for route in snapshot.routes if route.plugin == "hello"]
+
+
+def incarnations(route):
+    return {upstream.incarnation for upstream in route.upstreams}
+
+
+def broken(message="no module named flask"):
+    return PreparationError(PluginError("import", "ImportError", message, hint="add it"))
+
+
+def assert_nothing_else_runs(at, plugin):
+    assert set(at.table.tree.children) == set(plugin.instances)
+    assert all(exists(pid) for pid in pids(plugin))
+
+
+def test_the_new_generation_takes_over_in_one_step(run):
+    """Each routing table has workers, and of one generation only; the old ones leave after that."""
+
+    async def scenario(at):
+        hello = await serving(at, instances=2)
+        before, told, old = pids(hello), len(at.gateway.of(RoutingSnapshot)), incarnations(routed(at)[-1])
+        at.add("hello", generation="two", instances=3)
+        view = await reload(at)
+        await settle()
+        new = incarnations(routed(at)[-1])
+        assert len(new) == 3
+        assert not old & new
+        assert all(incarnations(route) in (old, new) for route in routed(at, told))
+        assert sorted((record.pid, record.cause, record.actor) for record in at.exits) == [
+            (pid, "reload", "token:ci") for pid in sorted(before)
+        ]
+        assert (view.generation, view.state, view.error, len(view.instances)) == ("two", "running", None, 3)
+        assert [child.record.restarts for child in hello.instances] == [1, 1, 0]
+        assert_nothing_else_runs(at, hello)
+        assert at.preparation.served_generations["hello"] == Served("two", before="one")
+        assert at.preparation.pruned["hello"] == {"one", "two"}
+
+    run(scenario)
+
+
+def test_fewer_instances_than_before_are_a_generation_too(run):
+    """The places that are not taken are left."""
+
+    async def scenario(at):
+        hello = await serving(at, instances=3)
+        at.add("hello", generation="two", instances=1)
+        await reload(at)
+        assert [child.spec.id for child in hello.instances] == ["hello.1"]
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_the_same_content_replaces_nothing(run):
+    """A file that was saved without a change."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        before = pids(hello)
+        await reload(at)
+        assert (pids(hello), at.exits) == (before, [])
+
+    run(scenario)
+
+
+def test_what_cannot_be_prepared_leaves_all_as_it_was(run):
+    """Row 8: the error is shown beside what serves, and is gone with the next good save."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        before, told = pids(hello), len(at.gateway.of(RoutingSnapshot))
+        at.preparation.plans["hello"] = broken()
+        with pytest.raises(ReplacementError, match="no module named flask; the one before goes on serving"):
+            await reload(at)
+        view = await at.orders.show("hello")
+        assert (view.state, view.generation, view.error.message) == ("running", "one", "no module named flask")
+        assert (pids(hello), at.exits) == (before, [])
+        assert {route.prefix for route in routed(at, told)} <= {"/app/hello"}
+        at.add("hello", generation="one")
+        assert (await reload(at)).error is None
+        assert pids(hello) == before
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("steps", [FAILS, ("hello", "exit:3"), ("exit:3",)], ids=["says why", "dies", "never joins"])
+def test_one_worker_that_does_not_become_ready_takes_all_of_them_away(run, steps, tmp_path):
+    """No mixed generations: the one that had become ready leaves as well."""
+
+    async def scenario(at):
+        hello = await serving(at, instances=2)
+        before, old = pids(hello), incarnations(routed(at)[-1])
+        at.add("hello", generation="two", instances=2, steps=steps)
+        with pytest.raises(ReplacementError):
+            await reload(at)
+        await settle()
+        assert (pids(hello), hello.ready) == (before, 2)
+        assert incarnations(routed(at)[-1]) == old
+        view = await at.orders.show("hello")
+        assert (view.generation, view.error is not None) == ("one", True)
+        assert_nothing_else_runs(at, hello)
+        assert at.preparation.served_generations["hello"].current == "one"
+
+    run(scenario)
+
+
+def test_the_prefix_changes_with_the_workers(run):
+    """And where the new one is another's, nothing changes."""
+
+    async def scenario(at):
+        at.add("other", Description(api_prefix="/app/taken"))
+        hello = await serving(at, description=Description(api_prefix="/app/old"))
+        old, told = incarnations(routed(at)[-1]), len(at.gateway.of(RoutingSnapshot))
+        at.add("hello", Description(api_prefix="/app/taken"), generation="two")
+        with pytest.raises(ReplacementError, match="belongs to plugin 'other'"):
+            await reload(at)
+        assert (hello.prefix, hello.state.value) == ("/app/old", "running")
+        at.add("hello", Description(api_prefix="/app/new"), generation="three")
+        await reload(at)
+        await settle()
+        seen = {(route.prefix, incarnations(route) == old) for route in routed(at, told)}
+        assert seen <= {("/app/old", True), ("/app/new", False)}
+        assert at.gateway.route("hello").prefix == "/app/new"
+
+    run(scenario)
+
+
+def test_a_prefix_that_is_lost_while_the_successors_start_takes_them_away(run, tmp_path):
+    """Somebody else was quicker; the old prefix and the old workers stay."""
+
+    async def scenario(at):
+        hello = await serving(at, description=Description(api_prefix="/app/old"))
+        go = tmp_path / "go"
+        steps = ("hello", f"wait:{go}", "ready", "serve")
+        at.add("hello", Description(api_prefix="/app/new"), generation="two", steps=steps)
+        reloading = asyncio.create_task(reload(at))
+        await until(lambda: len(at.table.tree.children) == 2, "the successor is there")
+        at.services.claims.claim("quick", "/app/new")
+        go.touch()
+        with pytest.raises(ReplacementError, match="belongs to plugin 'quick'"):
+            await reloading
+        assert (hello.prefix, hello.ready) == ("/app/old", 1)
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("which", ["old", "new"])
+def test_an_exclusive_generation_never_runs_beside_another(run, which):
+    """Whichever of the two wants to be alone; requests wait meanwhile."""
+
+    async def scenario(at):
+        hello = await serving(at, exclusive=which == "old")
+        (old,) = pids(hello)
+        most, told = [], len(at.gateway.of(RoutingSnapshot))
+        at.add("hello", generation="two", exclusive=which == "new")
+        reloading = asyncio.create_task(reload(at))
+        while not reloading.done():
+            most.append(sum(child.pid is not None for child in at.table.tree.children))
+            await asyncio.sleep(0)
+        await reloading
+        assert max(most) == 1
+        assert pids(hello) != [old]
+        assert all(route.upstreams or route.expected for route in routed(at, told))
+
+    run(scenario)
+
+
+def test_an_exclusive_one_that_fails_gives_its_place_back(run):
+    """The old generation is started again, and the error stays."""
+
+    async def scenario(at):
+        hello = await serving(at, exclusive=True)
+        at.add("hello", generation="two", exclusive=True, steps=FAILS)
+        with pytest.raises(ReplacementError, match="no database"):
+            await reload(at)
+        await until(lambda: hello.ready == 1, "the old generation serves")
+        view = await at.orders.show("hello")
+        assert (view.generation, view.error.message) == ("one", "no database")
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def killed():
+    return PreparationError(PluginError("environment", "BuildInterrupted", "killed by signal 9"))
+
+
+async def install(at, wait=DEADLINE):
+    return await at.orders.install("hello", "token:ci", wait=wait)
+
+
+def test_an_installation_takes_over_as_a_reload_does(run):
+    """The new environment makes another generation of the same code; the old one serves until then."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        before, old = pids(hello), incarnations(routed(at)[-1])
+        at.preparation.installing["hello"] = [lambda: at.add("hello", generation="two")]
+        view = await install(at)
+        await hello.serving.cleared()
+        assert at.preparation.installed == ["hello"]
+        assert (view.generation, view.state, view.error, view.progress) == ("two", "running", None, None)
+        assert [(record.pid, record.cause) for record in at.exits] == [(before[0], "reload")]
+        assert incarnations(routed(at)[-1]) != old
+        assert_nothing_else_runs(at, hello)
+        assert at.pruning.asked >= 2
+
+    run(scenario)
+
+
+def test_an_installation_that_fails_leaves_what_serves(run):
+    """The error is shown, and code that is saved next does not have to wait for the environment."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        before = pids(hello)
+        at.preparation.installing["hello"] = [broken("no such package"), broken("no such package")]
+        with pytest.raises(ConflictError, match="no such package"):
+            await install(at)
+        assert (pids(hello), hello.state.value, hello.error.message) == (before, "running", "no such package")
+        at.add("hello", generation="two")
+        assert (await reload(at)).generation == "two"
+        assert at.preparation.installed == ["hello"]
+
+    run(scenario)
+
+
+def test_an_installation_whose_installer_is_killed_is_tried_again(run):
+    """Somebody's hand, or want of memory: nobody has to ask once more."""
+
+    async def scenario(at):
+        await serving(at)
+        at.preparation.installing["hello"] = [killed(), killed(), lambda: at.add("hello", generation="two")]
+        with pytest.raises(ConflictError, match="killed by signal 9"):
+            await install(at)
+        await until(lambda: at.plugins.named("hello").prepared.build.generation.hash == "two", "it is built after all")
+        assert at.preparation.installed == ["hello"] * 3
+
+    run(scenario)
+
+
+def test_a_plugin_that_has_failed_is_tried_again_at_once(run):
+    """By an installation of its environment, which may be what was broken."""
+
+    async def scenario(at):
+        at.add_broken("hello", broken())
+        await at.discover()
+        assert at.state("hello") == "failed"
+        shutil.rmtree(at.directory / "hello")
+        at.add("hello")
+        view = await install(at)
+        assert (view.state, view.error, at.preparation.installed) == ("running", None, ["hello"])
+
+    run(scenario)
+
+
+def test_a_first_build_that_was_killed_is_tried_again_by_itself(run):
+    """Nothing serves, and nobody is there to see it."""
+
+    async def scenario(at):
+        at.add_broken("hello", killed())
+        await at.discover()
+        assert at.state("hello") == "failed"
+        shutil.rmtree(at.directory / "hello")
+        at.add("hello")
+        await at.reaches("hello", "running")
+
+    run(scenario)
+
+
+def test_a_build_that_is_killed_each_time_is_not_tried_for_ever(run):
+    """After the limit it is only probed, as a worker that crashes."""
+
+    async def scenario(at):
+        at.add_broken("hello", killed())
+        at.plugins._look = lambda: None
+        await at.discover()
+        deployment = at.plugins.named("hello").deployment
+        for _ in range(2):
+            await until(lambda: deployment.trouble.is_due, "it is tried again")
+            await deployment.follow("supervisor")
+        clock = at.services.around.clock.monotonic()
+        assert not deployment.trouble._retries.is_due(clock + 60.0)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("outcome", ["built", "failed"])
+def test_the_environment_of_a_disabled_plugin_is_only_built(run, outcome):
+    """No process, no prefix; when it is enabled it is ready."""
+
+    async def scenario(at):
+        at.add("hello")
+        at.repository.knows("hello", "/app/hello", active=False)
+        await at.discover()
+        at.preparation.installing["hello"] = [killed()] if outcome == "failed" else []
+        if outcome == "failed":
+            with pytest.raises(ConflictError, match="killed"):
+                await install(at)
+        else:
+            await install(at)
+        view = await at.orders.show("hello")
+        assert (view.state, view.prefix, at.preparation.installed) == ("disabled", "", ["hello"])
+        assert (view.error is None) == (outcome == "built")
+        assert at.table.tree.children == []
+        await settle()
+        assert at.preparation.installed == ["hello"]
+
+    run(scenario)
+
+
+def test_a_plugin_without_a_folder_has_nothing_to_install(run):
+    """It says so at once."""
+
+    async def scenario(at):
+        await serving(at)
+        shutil.rmtree(at.directory / "hello")
+        with pytest.raises(ConflictError, match="cannot install plugin 'hello': there is no folder"):
+            await install(at)
+
+    run(scenario)
+
+
+def test_what_is_being_built_is_shown_while_the_old_one_serves(run):
+    """Step, last line, and since when."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        building, go_on = asyncio.Event(), asyncio.Event()
+
+        async def build_anew(name, folder, on_progress):
+            on_progress(BuildProgress("installing dependencies"))
+            on_progress(BuildProgress("installing dependencies", "- Installing six"))
+            building.set()
+            await go_on.wait()
+
+        at.preparation.build_anew = build_anew
+        installing = asyncio.create_task(install(at))
+        await building.wait()
+        view = await at.orders.show("hello")
+        assert (view.state, view.progress.step, view.progress.line) == (
+            "running", "installing dependencies", "- Installing six",
+        )  # fmt: skip
+        assert view.progress.seconds >= 0
+        go_on.set()
+        await installing
+        assert hello.progress is None
+
+    run(scenario)
+
+
+def test_a_generation_that_a_task_stands_on_is_kept(run):
+    """It follows its plugin only when its own file changes."""
+
+    async def scenario(at):
+        await serving(at)
+        at.pruning.needed["hello"] = {"ancient"}
+        at.add("hello", generation="two")
+        await reload(at)
+        assert at.preparation.pruned["hello"] == {"one", "two", "ancient"}
+
+    run(scenario)
+
+
+def test_a_failing_plugin_is_mended_by_the_next_save(run):
+    """It serves nothing, so nothing has to be kept."""
+
+    async def scenario(at):
+        at.add("hello", generation="one", steps=FAILS)
+        await at.discover()
+        await until(lambda: at.state("hello") in {"backoff", "failed"}, "it fails")
+        at.add("hello", generation="two")
+        view = await reload(at)
+        assert (view.state, view.generation, view.error) == ("running", "two", None)
+
+    run(scenario)
+
+
+def test_rollback_goes_to_the_generation_before_and_stays_there(run):
+    """Until the folder says something else; with nothing before it is a conflict."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        with pytest.raises(ConflictError, match="no other generation has served before"):
+            await at.orders.rollback("hello", "operator")
+        at.add("hello", generation="two")
+        await reload(at)
+        view = await at.orders.rollback("hello", "operator", wait=DEADLINE)
+        await hello.serving.cleared()
+        assert (view.generation, view.state) == ("one", "running")
+        assert at.exits[-1].cause == "rollback"
+        assert at.preparation.served_generations["hello"] == Served("one", withdrawn="two")
+        before = pids(hello)
+        hello.deployment.is_stale = True
+        await hello.deployment.follow("watcher")
+        assert (hello.prepared.build.generation.hash, pids(hello)) == ("one", before)
+        at.add("hello", generation="three")
+        hello.deployment.is_stale = True
+        await hello.deployment.follow("watcher")
+        assert hello.prepared.build.generation.hash == "three"
+        assert at.preparation.served_generations["hello"] == Served("three", before="one")
+
+    run(scenario)
+
+
+def test_reload_by_hand_takes_up_again_what_was_rolled_back(run):
+    """An operator's word is newer than an operator's word."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.add("hello", generation="two")
+        await reload(at)
+        await at.orders.rollback("hello", "operator", wait=DEADLINE)
+        await reload(at)
+        assert hello.prepared.build.generation.hash == "two"
+
+    run(scenario)
+
+
+def test_a_rollback_that_fails_leaves_what_serves(run):
+    """The former code may not start any more."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.add("hello", generation="two")
+        await reload(at)
+        before = pids(hello)
+        object.__setattr__(at.preparation.kept["hello", "one"].build, "steps", FAILS)
+        with pytest.raises(ReplacementError, match="no database"):
+            await at.orders.rollback("hello", "operator", wait=DEADLINE)
+        assert (pids(hello), hello.prepared.build.generation.hash) == (before, "two")
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_broken_code_at_the_start_is_served_as_it_was(run):
+    """A save while xcore was down: what served last is there still, and the error is shown."""
+
+    async def scenario(at):
+        at.add("hello", generation="one")
+        at.preparation.served_generations["hello"] = Served("one")
+        at.preparation.plans["hello"] = broken()
+        await at.discover()
+        hello = await at.reaches("hello", "running")
+        assert (hello.prepared.build.generation.hash, hello.error.message) == ("one", "no module named flask")
+
+    run(scenario)
+
+
+def test_what_was_rolled_back_is_not_served_at_the_next_start(run):
+    """The folder still says it."""
+
+    async def scenario(at):
+        at.add("hello", generation="one")
+        at.add("hello", generation="two")
+        at.preparation.served_generations["hello"] = Served("one", withdrawn="two")
+        await at.discover()
+        hello = await at.reaches("hello", "running")
+        assert hello.prepared.build.generation.hash == "one"
+
+    run(scenario)
+
+
+def test_disable_does_not_wait_for_an_installer(run):
+    """What is being done with the plugin is given up; enabled again it is done anew."""
+
+    async def scenario(at):
+        at.add("hello")
+        at.preparation.gates["hello"] = asyncio.Event()
+        await at.plugins.discover()
+        await settle()
+        view = await at.orders.disable("hello", "operator", wait=DEADLINE)
+        assert (view.state, view.active, view.prefix, at.repository.active) == ("disabled", False, "", {"hello": False})
+        del at.preparation.gates["hello"]
+        view = await at.orders.enable("hello", "operator", wait=DEADLINE)
+        assert (view.state, at.repository.active) == ("running", {"hello": True})
+
+    run(scenario)
+
+
+def test_a_disabled_plugin_has_no_process_no_prefix_and_no_jobs(run):
+    """Who was refused for its prefix gets it."""
+
+    async def scenario(at):
+        await serving(at, description=Description(api_prefix="/app/x"))
+        at.add("second", Description(api_prefix="/app/x"))
+        await touched(at, "second")
+        await until(lambda: "second" in at.plugins, "the second one is seen")
+        await at.reaches("second", "refused")
+        await at.orders.disable("hello", "operator", wait=DEADLINE)
+        await at.reaches("second", "running")
+        assert [record.cause for record in at.exits] == ["disabled"]
+        assert "hello" not in at.services.jobs.jobs
+        assert at.gateway.route("hello") is None
+        assert at.gateway.route("second").prefix == "/app/x"
+
+    run(scenario)
+
+
+def test_disabling_gives_up_a_reload_with_its_successors(run, tmp_path):
+    """Nothing of either generation is left."""
+
+    async def scenario(at):
+        await serving(at, instances=2)
+        at.add("hello", generation="two", instances=2, steps=("hello", f"wait:{tmp_path / 'never'}", "ready", "serve"))
+        reloading = asyncio.create_task(reload(at))
+        await until(lambda: len(at.table.tree.children) == 4, "the successors are there")
+        await at.orders.disable("hello", "operator", wait=DEADLINE)
+        with pytest.raises(ConflictError, match="given up"):
+            await reloading
+        assert at.table.tree.children == []
+
+    run(scenario)
+
+
+def test_what_cannot_be_stored_is_not_done(run):
+    """Row 38: 503, and the plugin is as it was."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.repository.error = StoreUnavailableError("the database is locked")
+        with pytest.raises(StoreUnavailableError):
+            await at.orders.disable("hello", "operator", wait=DEADLINE)
+        assert (hello.active, hello.state.value, at.exits) == (True, "running", [])
+
+    run(scenario)
+
+
+def test_many_orders_at_once_end_in_the_last_one(run):
+    """Row 50: fifty at once; serialised, one worker at the end, no error of ours."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        orders = (at.orders.disable, at.orders.enable, at.orders.restart, at.orders.reload, at.orders.enable)
+        given = []
+        for number in range(50):
+            given.append(asyncio.create_task(ordered(orders[number % len(orders)])))
+            await asyncio.sleep(0)
+        assert set(await asyncio.gather(*given)) <= {None, "ConflictError", "PluginRefusedError", "ReplacementError"}
+        await at.orders.enable("hello", "operator", wait=DEADLINE)
+        await at.plugins.settled()
+        assert (hello.state.value, len(hello.instances)) == ("running", 1)
+        assert_nothing_else_runs(at, hello)
+
+    async def ordered(order):
+        try:
+            await order("hello", "operator")
+        except Exception as error:  # noqa: BLE001 - compared with what may come
+            return type(error).__name__
+
+    run(scenario)
+
+
+async def touched(at, name, file="main.py", text="x = 1"):
+    """Save a file of a plugin."""
+    (at.directory / name).mkdir(exist_ok=True)
+    (at.directory / name / file).write_text(text)
+
+
+def test_a_save_is_followed(run):
+    """By whom it was is seen in the exits."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.add("hello", generation="two")
+        await touched(at, "hello")
+        await until(lambda: hello.prepared.build.generation.hash == "two", "the save is followed")
+        await until(lambda: at.exits, "the old worker is gone")
+        assert (at.exits[0].cause, at.exits[0].actor) == ("reload", "watcher")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("where", ["manifest", "config.json", "all"])
+def test_without_autoreload_a_save_waits_for_somebody(run, where):
+    """Per plugin or for all; by hand it is done."""
+
+    async def scenario(at):
+        hello = await serving(at, autoreload=where != "manifest")
+        current = at.live.current
+        if where == "config.json":
+            at.live.replace(replace(current, plugins={"hello": PluginOverrides(autoreload=False)}))
+        elif where == "all":
+            plugins = current.manager.plugins.model_copy(update={"autoreload": False})
+            at.live.replace(replace(current, manager=current.manager.model_copy(update={"plugins": plugins})))
+        await at.plugins.settled()
+        at.add("hello", generation="two", autoreload=where != "manifest")
+        await touched(at, "hello")
+        await until(lambda: hello.deployment.is_stale, "the save is seen")
+        await at.plugins.settled()
+        assert hello.prepared.build.generation.hash == "one"
+        assert (await reload(at)).generation == "two"
+
+    run(scenario)
+
+
+def test_a_change_of_its_keys_in_the_configuration_is_followed(run):
+    """Like a change of its folder."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.add("hello", generation="two", instances=2)
+        at.live.replace(replace(at.live.current, plugins={"hello": PluginOverrides(instances=2)}))
+        await until(lambda: len(hello.instances) == 2, "it has two instances")
+        await at.plugins.settled()
+        await hello.serving.cleared()
+        assert {record.actor for record in at.exits} == {"configuration"}
+
+    run(scenario)
+
+
+def test_a_new_folder_is_served_and_one_that_is_gone_is_disabled(run, caplog):
+    """It drains, and stays disabled when the folder is back."""
+
+    async def scenario(at):
+        await serving(at)
+        at.preparation.plan(at.root, "shop", app="main:app")
+        await touched(at, "shop")
+        await until(lambda: "shop" in at.plugins.health(), "the new folder is seen")
+        await at.reaches("shop", "running")
+        shutil.rmtree(at.directory / "shop")
+        await at.reaches("shop", "disabled")
+        await at.plugins.settled()
+        assert at.repository.active == {"shop": False}
+        assert [(record.name, record.cause) for record in at.exits] == [("shop", "disabled")]
+        await touched(at, "shop")
+        await until(lambda: "is there; it stays disabled" in caplog.text, "it is said")
+        assert at.state("shop") == "disabled"
+        await at.orders.enable("shop", "operator", wait=DEADLINE)
+        assert at.state("shop") == "running"
+
+    run(scenario)
+
+
+def test_a_plugin_without_a_folder_cannot_be_enabled(run):
+    """It has a record, and nothing to serve."""
+
+    async def scenario(at):
+        at.repository.knows("ghost", active=True)
+        await at.discover()
+        assert (at.state("ghost"), at.repository.active) == ("disabled", {"ghost": False})
+        with pytest.raises(ConflictError, match="there is no folder"):
+            await at.orders.enable("ghost", "operator")
+
+    run(scenario)
+
+
+def test_a_record_may_come_before_its_folder(run):
+    """It is not served before somebody enables it; only what is disabled is forgotten."""
+
+    async def scenario(at):
+        await at.discover()
+        view = await at.orders.add("shop", "operator", author="Ada", api_prefix="/shop/")
+        assert (view.state, view.active, view.author) == ("disabled", False, "Ada")
+        with pytest.raises(ConflictError, match="there is one of that name"):
+            await at.orders.add("shop", "operator")
+        view = await at.orders.update("shop", "operator", version="2.0")
+        assert (view.version, view.state) == ("2.0", "disabled")
+        at.preparation.plan(at.root, "shop")
+        await touched(at, "shop")
+        await at.plugins.settled()
+        assert at.state("shop") == "disabled"
+        await at.orders.enable("shop", "operator", wait=DEADLINE)
+        with pytest.raises(ConflictError, match="it is enabled; disable it first"):
+            await at.orders.delete("shop", "operator")
+        await at.orders.disable("shop", "operator", wait=DEADLINE)
+        assert await at.orders.delete("shop", "operator") == {"name": "shop"}
+        assert (at.state("shop"), at.repository.forgotten) == ("disabled", ["shop"])
+        shutil.rmtree(at.directory / "shop")
+        await at.orders.delete("shop", "operator")
+        assert "shop" not in at.plugins
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "error"),
+    [
+        ("-rf", {}, PluginRefusedError),
+        ("supervisor", {}, PluginRefusedError),
+        ("shop", {"api_prefix": "shop"}, InvalidValueError),
+        ("shop", {"api_prefix": "/a/../b"}, InvalidValueError),
+    ],
+)
+def test_a_record_of_what_can_be_no_plugin_is_refused(run, name, facts, error):
+    """With the rule that a folder of that name, or its code, would meet later."""
+
+    async def scenario(at):
+        await at.discover()
+        with pytest.raises(error):
+            await at.orders.add(name, "operator", **facts)
+        assert list(at.plugins) == []
+
+    run(scenario)
+
+
+DESCRIBES = ("hello", "description", "ready", "serve")
+
+
+def test_the_workers_themselves_say_what_the_new_code_is(run):
+    """No process validates it before: they run beside the old ones until they are ready, whatever they are."""
+
+    async def scenario(at):
+        hello = await serving(at, instances=2)
+        at.preparation.assumes = True
+        at.add("hello", generation="two", instances=2, steps=DESCRIBES)
+        view = await reload(at)
+        assert (view.generation, view.state, view.title) == ("two", "running", "Hello")
+        assert at.preparation.validated == []
+        assert not hello.prepared.is_assumed
+        assert at.repository.registered[-1].version == "1.0"
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_code_that_claims_another_prefix_than_was_assumed_is_started_again(run):
+    """Its workers were told the old one; nobody sees them."""
+
+    async def scenario(at):
+        hello = await serving(at, description=Description(api_prefix="/app/old"))
+        told = len(at.gateway.of(RoutingSnapshot))
+        at.preparation.assumes = True
+        at.add("hello", Description(api_prefix="/app/new"), generation="two", steps=DESCRIBES)
+        view = await reload(at)
+        assert (view.prefix, view.state, at.preparation.validated) == ("/app/new", "running", ["hello"])
+        assert {len(route.upstreams) for route in routed(at, told)} == {1}
+        assert len(at.exits) == 2
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("step", "validated", "message"),
+    [("fail", ["hello"], "no module named flask"), ("unwell", [], "it is unwell")],
+)
+def test_a_validator_says_all_that_is_wrong_with_code_that_workers_cannot_import(run, step, validated, message):
+    """A worker stops at the first thing. What is not the code's fault is told as it is."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        before = pids(hello)
+        at.preparation.assumes = True
+        at.add("hello", generation="two", steps=("hello", f"{step}:it is unwell", "exit:1"))
+        at.preparation.found["hello"] = broken()
+        with pytest.raises(ReplacementError, match=message):
+            await reload(at)
+        assert (pids(hello), at.preparation.validated) == (before, validated)
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_a_prefix_that_comes_free_ends_the_wait_of_new_code(run):
+    """Row 44: it serves under its old prefix until it gets the one that its newest code wants."""
+
+    async def scenario(at):
+        at.add("other", Description(api_prefix="/app/taken"))
+        await serving(at, description=Description(api_prefix="/app/old"))
+        at.add("hello", Description(api_prefix="/app/taken"), generation="two")
+        with pytest.raises(ReplacementError, match="belongs to plugin 'other'"):
+            await reload(at)
+        await at.orders.disable("other", "operator", wait=DEADLINE)
+        await until(lambda: at.plugins.named("hello").prefix == "/app/taken", "it has the prefix")
+        view = await at.orders.show("hello")
+        assert (view.generation, view.state, view.error) == ("two", "running", None)
+
+    run(scenario)
+
+
+def test_an_exclusive_one_that_fails_under_another_prefix_keeps_its_own(run):
+    """Whoever waits for its old prefix does not get it before the new generation has proven itself."""
+
+    async def scenario(at):
+        hello = await serving(at, description=Description(api_prefix="/app/a"), exclusive=True)
+        at.add("second", Description(api_prefix="/app/a"))
+        await touched(at, "second")
+        await until(lambda: "second" in at.plugins, "the second one is seen")
+        await at.reaches("second", "refused")
+        at.add("hello", Description(api_prefix="/app/b"), generation="two", exclusive=True, steps=FAILS)
+        with pytest.raises(ReplacementError, match="no database"):
+            await reload(at)
+        await until(lambda: hello.ready == 1, "the old generation serves")
+        assert (hello.prefix, at.state("second")) == ("/app/a", "refused")
+        assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_what_is_forgotten_between_two_looks_hides_nothing_else(run):
+    """The second look tells of a folder that nobody knows any more, and of one that is new."""
+
+    async def scenario(at):
+        at.preparation.plan(at.root, "gone")
+        await touched(at, "gone")
+        at.repository.knows("gone", active=False)
+        await at.discover()
+        shutil.rmtree(at.directory / "gone")
+        await at.orders.delete("gone", "operator")
+        at.preparation.plan(at.root, "shop", app="main:app")
+        await touched(at, "shop")
+        await until(lambda: "shop" in at.plugins, "the new one is seen")
+        await at.reaches("shop", "running")
+        assert "gone" not in at.plugins
+
+    run(scenario)
+
+
+def test_a_save_is_not_lost_when_its_reload_is_given_up(run, tmp_path):
+    """Disabled and enabled in the middle: what is served in the end is what the folder says."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        go = tmp_path / "go"
+        at.add("hello", generation="two", steps=("hello", f"wait:{go}", "ready", "serve"))
+        await touched(at, "hello")
+        await until(lambda: len(at.table.tree.children) == 2, "the successor is there")
+        disabled = asyncio.create_task(at.orders.disable("hello", "operator"))
+        enabled = asyncio.create_task(at.orders.enable("hello", "operator", wait=DEADLINE))
+        go.touch()
+        await asyncio.gather(disabled, enabled)
+        await until(lambda: hello.prepared and hello.prepared.build.generation.hash == "two", "the save is served")
+
+    run(scenario)
+
+
+def test_the_next_save_does_not_wait_for_workers_that_still_drain(run, tmp_path):
+    """A stream may keep one for as long as stop_timeout: its name is given to the next one meanwhile."""
+
+    async def scenario(at):
+        hello = await serving(at, steps=("hello", "ready", "deaf", "serve"), stop_timeout=2)
+        for generation in ("two", "three"):
+            at.add("hello", generation=generation)
+            view = await at.orders.reload("hello", "token:ci", wait=DEADLINE)
+            assert view.generation == generation
+        assert "one" in {child.spec.generation for child in at.table.tree.children}
+        await at.orders.disable("hello", "operator", wait=DEADLINE)
+        await until(lambda: at.table.tree.children == [], "all are gone", 10.0)
+        assert hello.instances == []
+
+    run(scenario)
+
+
+def test_nothing_is_begun_once_xcore_stops(run):
+    """An order may have waited for the database meanwhile."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        await at.plugins.close()
+        with pytest.raises(ConflictError, match="xcore is stopping"):
+            at.plugins.begin(hello, hello.restart("operator"))
+
+    run(scenario)
