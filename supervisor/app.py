@@ -217,8 +217,8 @@ class Supervisor:
             strays.look_soon()
         await self._open_doors(stack)
         resources = make_resources(self._tree, self._live, self._clock, self._recorder, stack)
-        resources = make_resources(self._tree, self._live, self._clock, self._recorder, stack)
-        self._make_supervised(logs, resources)
+        workshop = self._make_supervised(logs, resources)
+        stack.push_async_callback(workshop.preparation.close)
         await self._start_supervised(stack)
         await self._make_operations(resources)
         await self._open_command_socket(strays, stack)
@@ -252,7 +252,7 @@ class Supervisor:
         await commands.start()
         stack.push_async_callback(commands.close)
 
-    def _make_supervised(self, logs: LogFiles, resources: Resources) -> None:
+    def _make_supervised(self, logs: LogFiles, resources: Resources) -> Workshop:
         """Gateways, jobs, plugins and tasks, and what they need."""
         self._gateway_processes = self._make_gateway_processes()
         self._jobs = TaskManager(self._store, self._around, self._tree, self._recorder.put)
@@ -264,6 +264,7 @@ class Supervisor:
         self._tasks = self._make_tasks(workshop, logs, resources)
         self._jobs.begin_reload = self._tasks.reload_all
         self._pruning.is_known, self._pruning.foundations = self._plugins.knows, self._tasks.foundations
+        return workshop
 
     async def _start_supervised(self, stack: AsyncExitStack) -> None:
         """Arrange how everything ends: the door and the schedule first, then who starts processes, then these."""

@@ -16,7 +16,11 @@ FOLLOWED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUS
 
 
 def hold_signals() -> None:
-    """Let those that come from now on wait for the program that takes this one's place: they outlive execve(2)."""
+    """Let those that come from now on wait for the program that takes this one's place: they outlive execve(2).
+
+    This thread holds them, which has to be the only one when the event loop is closed: that makes them end the process
+    again, and the kernel hands a signal to any thread that does not hold it.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, FOLLOWED)
 
 

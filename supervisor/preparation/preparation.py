@@ -85,6 +85,10 @@ class Preparation:
         self._writer = ThreadPoolExecutor(1, "generations")
         """One thread: what is to be kept is written in order, never by two at once, and the last one stays."""
 
+    async def close(self) -> None:
+        """Write what is to be kept, and leave no thread behind: in an upgrade a signal to it would end the process."""
+        await asyncio.to_thread(self._writer.shutdown)
+
     async def read_manifest(self, name: str, folder: Path) -> PluginManifest:
         """Take the first step, which is quick.
 

@@ -87,6 +87,21 @@ def test_all_that_a_worker_needs_is_put_together(at, monkeypatch):
     assert (at.root / ".xcore" / "data" / "hello").is_dir()
 
 
+def test_closed_it_has_written_all_and_has_no_thread(at):
+    """A thread that is there when the supervisor executes itself anew may take a signal, which then ends xcore."""
+
+    async def main():
+        preparation = at.preparation()
+        manifest = await preparation.read_manifest("hello", at.folder)
+        prepared = await preparation.prepare(manifest, at.folder, lambda _: None)
+        preparation.learn(prepared, ["json"])
+        await preparation.close()
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("generations")]
+
+    asyncio.run(main())
+    assert "json" in at.prepare().description.modules
+
+
 def test_a_line_of_the_dotenv_file_that_is_left_out_is_noted(at):
     """Its author would look for the mistake everywhere else."""
     (at.folder / ".env").write_text("A=1\nEMPTY\n= 5\n")
