@@ -4,8 +4,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -205,9 +205,18 @@ def kill_one(system: Project, kind: str) -> None:
         come_back(system)
     else:
         name = {"gateway": "gateway", "template": "_plugins"}.get(kind, "shop")
-        os.kill(next(iter(processes(system, kind, name))), signal.SIGKILL)
+        system.wait_until(lambda: is_killed(processes(system, kind, name)), f"a {kind} is killed")
         if kind == "gateway":  # its connections are gone with it
             system.forget_clients()
+
+
+def is_killed(pids: Iterable[int]) -> bool:
+    """Whether one of them was still there to be killed: a template may be renewed at any moment."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False
 
 
 def assert_kept(failures: list[object], kind: str) -> None:
