@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import json
+import statistics
+import time
 
 import pytest
 
@@ -328,9 +330,9 @@ def test_a_slow_reader_holds_back_the_application_and_gets_everything(tmp_path):
 
 @pytest.mark.parametrize("case", ["before the head", "in the upload", "in the stream"])
 def test_an_application_learns_within_a_tenth_of_a_second_that_its_client_has_gone(tmp_path, case):
-    """Whatever it is doing; and everything is freed."""
-    gone = asyncio.Event()
+    """Whatever it is doing; and everything is freed. The median of five: of a busy machine one may be late."""
     begun = asyncio.Event()
+    gone = asyncio.Event()
 
     async def patient(scope, receive, send):
         if case == "in the stream":
@@ -341,17 +343,23 @@ def test_an_application_learns_within_a_tenth_of_a_second_that_its_client_has_go
             pass
         gone.set()
 
-    async def scenario(gateway):
-        await gateway.serve(patient)
+    async def seconds_until_it_learns(gateway) -> float:
+        begun.clear()
+        gone.clear()
         client = await gateway.connect()
         if case == "in the upload":
             client.write("/hello", "POST", ["content-length: 10"])
         else:
             client.write()
         await begun.wait()
+        left = time.monotonic()
         client.writer.transport.abort()
-        async with asyncio.timeout(0.1):
-            await gone.wait()
+        await until(gone.is_set, "it learns of it")
+        return time.monotonic() - left
+
+    async def scenario(gateway):
+        await gateway.serve(patient)
+        assert statistics.median([await seconds_until_it_learns(gateway) for _ in range(5)]) < 0.1
 
     run(tmp_path, scenario)
 
