@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,16 @@ def hold_signals() -> None:
 
 
 @contextmanager
+def signals_left_to_others() -> Iterator[None]:
+    """Have threads begun meanwhile never be given any: for those that are there until the event loop is closed."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FOLLOWED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def signals_followed(*, stop: Told, reload: Told) -> Iterator[None]:
     """Have SIGTERM and SIGINT call ``stop``, SIGHUP ``reload``; afterwards they do what they do by default.
 
@@ -41,12 +52,12 @@ def signals_followed(*, stop: Told, reload: Told) -> Iterator[None]:
     }
     try:
         for number, tell in told.items():
-            loop.add_signal_handler(number, tell, number.name)
+            loop.add_signal_handler(number, _tell_unless_held, number, tell)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FOLLOWED)  # see hold_signals
         yield
     finally:
         # Held, they keep their handlers until the loop is closed: threads that still run do not hold them.
-        if signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        if not _are_held():
             for number in told:
                 loop.remove_signal_handler(number)
 
@@ -64,6 +75,17 @@ def cancelled_by_signals() -> Iterator[None]:
     finally:
         for number in ended:
             loop.remove_signal_handler(number)
+
+
+def _are_held() -> bool:
+    return signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def _tell_unless_held(number: signal.Signals, tell: Told) -> None:
+    if _are_held():  # another thread was given it; sent to this one alone, it waits
+        signal.pthread_kill(threading.get_ident(), number)
+    else:
+        tell(number.name)
 
 
 def _pass_over(name: str) -> None:

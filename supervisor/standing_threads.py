@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from supervisor.errors import XcoreError
+from supervisor.signals import signals_left_to_others
 
 
 def standing_threads(count: int) -> ThreadPoolExecutor:
@@ -15,7 +16,9 @@ def standing_threads(count: int) -> ThreadPoolExecutor:
     executor = ThreadPoolExecutor(count, thread_name_prefix="asyncio")
     all_there = threading.Barrier(count)
     try:
-        for there in [executor.submit(all_there.wait) for _ in range(count)]:
+        with signals_left_to_others():
+            awaited = [executor.submit(all_there.wait) for _ in range(count)]
+        for there in awaited:
             there.result()
     except RuntimeError as error:
         all_there.abort()

@@ -43,6 +43,28 @@ def test_signals_that_are_held_come_when_they_are_followed_again():
     asyncio.run(main())
 
 
+def test_what_comes_to_another_thread_while_they_are_held_waits_too():
+    """Nobody is told any more what this program does not do any more: the next one is."""
+
+    async def main():
+        told = []
+        with signals_followed(stop=pytest.fail, reload=pytest.fail):
+            hold_signals()
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                thread = threading.Thread(target=catch, args=(number,))
+                thread.start()
+                await asyncio.to_thread(thread.join)
+            await until(lambda: signal.sigpending() >= {signal.SIGTERM, signal.SIGHUP}, "they wait", DEADLINE)
+        with signals_followed(stop=told.append, reload=told.append):
+            await until(lambda: sorted(told) == ["SIGHUP", "SIGTERM"], "they have come", DEADLINE)
+
+    def catch(number):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        signal.pthread_kill(threading.get_ident(), number)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2], ids=lambda number: number.name)
 def test_signals_without_a_meaning_are_logged_and_not_ignored(number, caplog):
     """Row 27: by default they end the process; ignored, they would be so in all that it executes."""
