@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from plugin_runtime.protocol import RoutingAck, RoutingSnapshot
+from plugin_runtime.views import PluginError
 from supervisor.config.live import LiveConfiguration
 from supervisor.config.source import load
 from supervisor.environments.build_log import BuildLogs
@@ -16,6 +17,7 @@ from supervisor.plugins.operations import PluginOperations
 from supervisor.plugins.plugins import Plugins
 from supervisor.plugins.services import PluginServices
 from supervisor.preparation.prefixes import Claims
+from supervisor.preparation.preparation import PreparationError
 from supervisor.store.repository import PluginRow
 from supervisor.templates.pool import TemplatePool
 from supervisor.templates.template import TemplateServices
@@ -23,7 +25,7 @@ from tests.fakes.builds import ScriptedPreparation
 from tests.fakes.gateway_children import FakeGatewayChild
 from tests.fakes.process_table import process_table
 from tests.fakes.processes import state_folder
-from tests.fakes.waiting import until
+from tests.fakes.waiting import settle, until
 
 FOREVER = 3600.0
 """Seconds between two looks at the directory: events say when to look."""
@@ -206,6 +208,24 @@ class PluginScene:
     async def reaches(self, name, state):
         await until(lambda: self.state(name) == state, f"{name} is {state}, not {self.state(name)}")
         return self.plugins.named(name)
+
+
+async def serving(at, name="hello", generation="one", **keys):
+    """A plugin, up and routed."""
+    at.add(name, generation=generation, **keys)
+    await at.discover()
+    plugin = await at.reaches(name, "running")
+    await until(lambda: plugin.ready == plugin.wanted, "all of it serves")
+    await settle()
+    return plugin
+
+
+def pids(plugin):
+    return [child.pid for child in plugin.instances]
+
+
+def broken(message="no module named flask"):
+    return PreparationError(PluginError("import", "ImportError", message, hint="add it"))
 
 
 @asynccontextmanager

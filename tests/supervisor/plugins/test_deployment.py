@@ -19,8 +19,8 @@ from supervisor.errors import (
 )
 from supervisor.preparation.generations import Served
 from supervisor.preparation.preparation import PreparationError
-from tests.fakes.plugin_scene import plugin_scene
-from tests.fakes.processes import exists, nothing_left_behind
+from tests.fakes.plugin_scene import broken, pids, serving
+from tests.fakes.processes import exists
 from tests.fakes.waiting import DEADLINE, settle, until
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
@@ -28,43 +28,11 @@ pytestmark = [pytest.mark.process, pytest.mark.slow]
 FAILS = ("hello", "fail:no database", "exit:1")
 
 
-@pytest.fixture(autouse=True)
-def _nothing_left_behind():
-    with nothing_left_behind():
-        yield
-
-
-@pytest.fixture
-def run(tmp_path):
-    def run(scenario):
-        async def main():
-            async with plugin_scene(tmp_path) as at:
-                await scenario(at)
-
-        asyncio.run(main())
-
-    return run
-
-
-async def serving(at, name="hello", generation="one", **keys):
-    """A plugin, up and routed."""
-    at.add(name, generation=generation, **keys)
-    await at.discover()
-    plugin = await at.reaches(name, "running")
-    await until(lambda: plugin.ready == plugin.wanted, "all of it serves")
-    await settle()
-    return plugin
-
-
 async def reload(at):
     """Return when the workers before are gone, too."""
     view = await at.orders.reload("hello", "token:ci", wait=DEADLINE)
     await at.plugins.named("hello").serving.cleared()
     return view
-
-
-def pids(plugin):
-    return [child.pid for child in plugin.instances]
 
 
 def routed(at, since=0):
@@ -75,10 +43,6 @@ def routed(at, since=0):
 
 def incarnations(route):
     return {upstream.incarnation for upstream in route.upstreams}
-
-
-def broken(message="no module named flask"):
-    return PreparationError(PluginError("import", "ImportError", message, hint="add it"))
 
 
 def assert_nothing_else_runs(at, plugin):
@@ -487,6 +451,26 @@ def test_reload_by_hand_takes_up_again_what_was_rolled_back(run):
         await at.orders.rollback("hello", "operator", wait=DEADLINE)
         await reload(at)
         assert hello.prepared.build.generation.hash == "two"
+
+    run(scenario)
+
+
+def test_what_was_rolled_back_is_served_again_once_the_folder_has_said_something_else(run):
+    """Even if that was just what serves: somebody has taken the change back, and made it anew."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.add("hello", generation="two")
+        await reload(at)
+        await at.orders.rollback("hello", "operator", wait=DEADLINE)
+        assert at.preparation.served_generations["hello"] == Served("one", withdrawn="two")
+        at.add("hello", generation="one")
+        await touched(at, "hello")
+        await until(lambda: at.preparation.served_generations["hello"] == Served("one"), "it is forgiven")
+        at.add("hello", generation="two")
+        await touched(at, "hello", text="x = 2")
+        await until(lambda: hello.prepared.build.generation.hash == "two", "it is served")
+        assert at.preparation.served_generations["hello"] == Served("two", before="one")
 
     run(scenario)
 

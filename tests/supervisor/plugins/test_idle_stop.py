@@ -5,25 +5,12 @@ import asyncio
 import pytest
 
 from plugin_runtime.gateway_protocol import Wake
-from tests.fakes.plugin_scene import plugin_scene
 from tests.fakes.waiting import settle, until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 QUIET = ("hello", "ready", "beats:0", "serve")
 """A worker that nobody asks for anything."""
-
-
-@pytest.fixture
-def run(tmp_path):
-    def run(scenario):
-        async def main():
-            async with plugin_scene(tmp_path) as at:
-                await scenario(at)
-
-        asyncio.run(main())
-
-    return run
 
 
 def pids(at):

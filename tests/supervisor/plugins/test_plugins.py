@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from plugin_runtime.protocol import MAX_SCHEMA, Cause, Description, PluginSchema, RoutingSnapshot, Schema, UpstreamDied
-from plugin_runtime.views import PluginError
 from plugin_runtime.wire import Envelope
 from supervisor.config.plugin_keys import PluginOverrides
 from supervisor.errors import (
@@ -19,27 +18,10 @@ from supervisor.errors import (
     TookTooLongError,
     UnknownNameError,
 )
-from supervisor.preparation.preparation import PreparationError
-from tests.fakes.plugin_scene import plugin_scene
+from tests.fakes.plugin_scene import broken
 from tests.fakes.waiting import DEADLINE, settle, until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
-
-
-@pytest.fixture
-def run(tmp_path):
-    def run(scenario):
-        async def main():
-            async with plugin_scene(tmp_path) as at:
-                await scenario(at)
-
-        asyncio.run(main())
-
-    return run
-
-
-def broken(message="no module named flask"):
-    return PreparationError(PluginError("import", "ImportError", message, hint="add it"))
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 
 def test_every_folder_is_brought_up_and_routed(run):

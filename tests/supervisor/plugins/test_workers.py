@@ -14,43 +14,15 @@ from plugin_runtime.wire import Envelope
 from supervisor.errors import ConflictError, InvalidValueError, ReplacementError, StoreUnavailableError
 from supervisor.preparation.preparation import PreparationError
 from supervisor.supervision.child_events import Stalled, StopRequested
-from tests.fakes.plugin_scene import plugin_scene
+from tests.fakes.plugin_scene import pids, serving
 from tests.fakes.processes import exists
 from tests.fakes.waiting import DEADLINE, settle, until
 
-pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 GOOD = ("hello", "ready", "serve")
 PATIENCE = 60.0
 """Seconds for twenty orders, each with processes to start and to stop."""
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Run a scenario with plugins around it; at the end what is in the process table must be what is shown."""
-
-    def run(scenario):
-        async def main():
-            async with plugin_scene(tmp_path) as at:
-                await scenario(at)
-
-        asyncio.run(main())
-
-    return run
-
-
-async def serving(at, **keys):
-    """Plugin hello, up and routed."""
-    at.add("hello", **keys)
-    await at.discover()
-    plugin = await at.reaches("hello", "running")
-    await until(lambda: plugin.ready == plugin.wanted, "all of it serves")
-    await settle()
-    return plugin
-
-
-def pids(plugin):
-    return [child.pid for child in plugin.instances]
 
 
 def upstreams(at, since=0):
