@@ -289,6 +289,7 @@ class Deployment:
                 return
             if generation == self.serving.prepared.build.generation.hash:
                 self.trouble.clear()
+                await self._served.note(prepared)
                 return
             prepared = await self._replace_by_code(prepared, cause, actor)
             self.trouble.clear()

@@ -17,6 +17,7 @@ class ServedGenerations:
         self._folder = folder
         self._services = services
         self._served = Served()
+        self._written = self._served
         self._expected = ""
 
     @property
@@ -29,16 +30,18 @@ class ServedGenerations:
         return prepared.build.generation.hash == self._served.withdrawn
 
     def expect(self, prepared: Prepared) -> None:
-        """It is about to serve: nobody may remove it meanwhile."""
+        """The folder says this: it is about to serve, and nobody may remove it meanwhile."""
         self._expected = prepared.build.generation.hash
+        if not self.is_withdrawn(prepared):
+            self.forgive()
 
     def forgive(self) -> None:
-        """Whatever was rolled back may serve again."""
+        """Whatever was rolled back may serve again; that is written down with the next ``note``."""
         self._served = replace(self._served, withdrawn="")
 
     async def recall(self) -> Prepared | None:
         """What served last, by this supervisor or one before; None where it is not kept."""
-        self._served = await self._services.preparation.served(self._plugin)
+        self._served = self._written = await self._services.preparation.served(self._plugin)
         return await self._kept(self._served.current)
 
     async def former(self) -> Prepared | None:
@@ -64,9 +67,10 @@ class ServedGenerations:
 
     async def _keep(self, served: Served) -> None:
         preparation = self._services.preparation
-        if served != self._served:
-            self._served = served
+        self._served = served
+        if served != self._written:
             await preparation.note_served(self._plugin, served)
+            self._written = served
         in_use = {child.spec.generation for child in self._services.tree.children if child.spec.name == self._plugin}
         kept = {served.current, served.before, served.withdrawn, self._expected} - {""}
         await preparation.prune(self._plugin, in_use | kept | self._services.pruning.generations(self._plugin))

@@ -691,6 +691,25 @@ def test_a_new_folder_is_served_and_one_that_is_gone_is_disabled(run, caplog):
     run(scenario)
 
 
+def test_one_that_vanishes_in_mid_reload_holds_nothing_whatever_the_database_says(run):
+    """The reload would fail for want of a folder, and keep the prefix of a plugin that is not served."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.preparation.gates["hello"] = asyncio.Event()
+        await touched(at, "hello")
+        await until(lambda: at.preparation.calls == ["hello", "hello"], "it is being prepared")
+        at.repository.error = StoreUnavailableError("locked")
+        at.preparation.plans["hello"] = broken("there is no such folder")
+        shutil.rmtree(at.directory / "hello")
+        await until(lambda: hello.state.value == "disabled" and hello.serving.is_over, "it is gone")
+        at.preparation.gates["hello"].set()
+        await at.plugins.settled()
+        assert (hello.prefix, hello.error, hello.serving.is_over) == ("", None, True)
+
+    run(scenario)
+
+
 def test_a_plugin_without_a_folder_cannot_be_enabled(run):
     """It has a record, and nothing to serve."""
 
