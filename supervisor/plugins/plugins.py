@@ -206,6 +206,7 @@ class Plugins:
             await self.set_active(plugin, WATCHER, active=False)
         except StoreError as error:
             logger.warning("Cannot write down that plugin %s is disabled: %s", plugin.name, error)
+            plugin.works.cancel()
         await self.obey(plugin, Cause.DISABLED, WATCHER)
 
     def _apply(self, before: Configuration, after: Configuration) -> list[str]:
