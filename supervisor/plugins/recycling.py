@@ -53,7 +53,7 @@ class Recycling:
                 if self._may_begin:  # another one may have failed while this one waited for its turn
                     await self._replace(child, cause)
         except ReplacementError as error:
-            self.resumes_at = self._clock.monotonic() + PAUSE
+            self.resumes_at = max(self.resumes_at, self._clock.monotonic() + PAUSE)  # never again after a close
             if child.state in SERVING:  # otherwise all of them are being stopped
                 logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator; it is tried again
         finally:
