@@ -108,6 +108,9 @@ class PluginOperations:
         plugin = self._changeable(name, "forget", disabled=True)
         if plugin.active:
             raise ConflictError(f"cannot forget plugin {name!r}: it is enabled", hint="disable it first")
+        if not plugin.serving.is_over:
+            # Another one of that name would be started beside processes that have its names and its prefix.
+            raise ConflictError(f"cannot forget plugin {name!r}: it is still being stopped", hint="try again soon")
         await self._services.repository.delete(name)
         if not await plugin.has_folder():
             self._plugins.forget(plugin)

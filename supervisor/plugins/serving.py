@@ -13,7 +13,6 @@ from typing import Any
 
 from plugin_runtime.protocol import Cause, PluginSchema
 from plugin_runtime.views import ExitView, PluginError
-from supervisor.errors import PluginRefusedError
 from supervisor.jobs.plugin_jobs import declare_jobs
 from supervisor.plugins.held_prefix import HeldPrefix
 from supervisor.plugins.idle_stop import IdleStop
@@ -79,6 +78,11 @@ class Serving:
         return self.workers.linked if self.workers else []
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is left: no process, no prefix, and nobody who is about to leave."""
+        return not (self.workers or self._successors or self._departures or self.held.value)
+
+    @property
     def error(self) -> PluginError | None:
         """Why the last worker that could not start could not."""
         return self.workers.error if self.workers else None
@@ -121,6 +125,7 @@ class Serving:
         Raises:
             PluginRefusedError: its prefix is not to be had; nothing has changed.
             PreparationError: it does not become ready; what was there before is there again.
+            OtherwiseError: it was only assumed what it is, and it is something else; likewise.
         """
         self.held.check(_prefix_of(prepared))
         if self.is_overlapping(prepared.build.manifest):
@@ -215,7 +220,7 @@ class Serving:
             self.idle.forget()
             try:
                 await self._begin_in_turn(prepared, count, cause, actor)
-            except (PluginRefusedError, PreparationError):
+            except Exception:
                 self.begin(before, count_before, actor)
                 raise
         finally:
@@ -228,6 +233,8 @@ class Serving:
         try:
             successors.start(count, actor)
             await successors.settled()
+            self._check(successors, count)
+            prepared = await self._described(prepared, successors)
             self._check(successors, count)
             self.held.change(_prefix_of(prepared))
             self._become(prepared, successors)

@@ -202,7 +202,7 @@ class Workers:
         new = [self._make(number) for number in range(len(self.children) + 1, count + 1)]
         for child in new:
             self._services.tree.add(child)
-        self.children += new
+            self.children.append(child)
         for child in new:
             child.post(StartRequested(actor))
 
