@@ -22,7 +22,8 @@ THREADS_PER_PROCESS = 4
 WATCHES = 8192
 """inotify watches that a machine should allow for; editors on it want some, too."""
 
-_INOTIFY = Path("/proc/sys/fs/inotify")
+_INOTIFY = ("/proc/sys/fs/inotify/max_user_{}", "/proc/sys/user/max_inotify_{}")
+"""Of the machine, and of the user namespace that this process is in; the lower one holds. inotify(7), namespaces(7)"""
 
 
 # --- open files -----------------------------------------------------------------------------------------------
@@ -117,8 +118,7 @@ def _control_groups(text: str) -> Iterator[Path]:
 
 def inotify(folder: Path, interval: float) -> Finding:
     """Watch ``folder`` for a moment; ``interval``: seconds between two looks at it without events."""
-    instances, watches = (_number(_INOTIFY / f"max_user_{name}") for name in ("instances", "watches"))
-    return judge_inotify(instances, watches, _trouble_watching(folder), interval)
+    return judge_inotify(_allowed("instances"), _allowed("watches"), _trouble_watching(folder), interval)
 
 
 def judge_inotify(instances: int | None, watches: int | None, trouble: str, interval: float) -> Finding:
@@ -130,6 +130,11 @@ def judge_inotify(instances: int | None, watches: int | None, trouble: str, inte
     if watches is not None and watches < WATCHES:
         return warning(f"works; the user may have {allowed}", f"with many plugins and editors {meaning}")
     return ok(allowed)
+
+
+def _allowed(what: str) -> int | None:
+    limits = (_number(Path(place.format(what))) for place in _INOTIFY)
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _trouble_watching(folder: Path) -> str:

@@ -6,12 +6,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests import machine
+from tests.fakes.processes import CHILDREN
 from tests.integration.project import DEADLINE, XCORE, Project
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
@@ -172,6 +174,17 @@ def test_a_disk_without_execution_is_missing(place):
     code, checks = doctor(place, *mounted(place, "noexec,size=2g"))
     assert (code, results(checks, "missing")) == (1, {"file system"})
     assert "noexec" in checks["file system"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("what", "problem"), [("watches", "No space left on device"), ("instances", "Too many open files")]
+)
+def test_without_inotify_it_is_told_how_changes_are_noticed(place, what, problem):
+    """A warning: nothing is missing. By a real limit where a user namespace may be made, by a filter where not."""
+    code, checks = doctor(place, sys.executable, CHILDREN / "few_watches.py", what)
+    assert (code, checks["inotify"]["result"]) == (0, "warning")
+    assert checks["inotify"]["found"].startswith(f"{problem}; the user may have ")
+    assert "noticed by looking every 2 s" in checks["inotify"]["meaning"]
 
 
 def test_an_index_that_nobody_serves_is_a_warning(place):

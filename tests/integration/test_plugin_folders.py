@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.integration.project import Project
+from tests.fakes.processes import CHILDREN
+from tests.integration.project import XCORE, Project
 from tests.integration.test_reload import code, save, version, wait_for_version
 
 pytestmark = [pytest.mark.process, pytest.mark.environment, pytest.mark.slow]
@@ -191,6 +192,39 @@ def test_fifty_orders_at_once_end_in_one_worker(system):
         [sys.executable, "-c", COUNT, str(system.state / "manager.db")], capture_output=True, text=True, check=True
     )
     assert int(audited.stdout) >= 50
+
+
+@pytest.mark.parametrize(
+    ("what", "problem", "limit"),
+    [
+        ("watches", "inotify watch limit reached", "fs.inotify.max_user_watches"),
+        ("instances", "inotify instance limit reached", "fs.inotify.max_user_instances"),
+    ],
+)
+def test_without_file_events_changes_are_noticed_all_the_same(project, what, problem, limit):
+    """Row 49: by looking; it is said once of each directory, however many changes follow.
+
+    The kernel refuses for real, by the limits of a user namespace. Where none may be made, a filter of system calls has
+    it answer as it does at that limit.
+    """
+    folder = {"interval": 0.2}
+    project.configure(manager={"plugins": folder, "tasks": folder})
+    project.tasks.mkdir()
+    project.add_code("shop", code(1))
+    project.up([sys.executable, CHILDREN / "few_watches.py", what, XCORE, "up"])
+    for number in (2, 3):
+        save(project, code(number))
+        wait_for_version(project, number)
+    deploy(project, "news", code("news"))
+    wait_for_version(project, "news", "news")
+    project.add_task("late", "def service_main(service):\n    service.wait(1e6)")
+    project.wait_for_task("late", "running")
+    told = [line for line in project.log.splitlines() if "The kernel gives no events" in line]
+    said = f": {problem}; changes are noticed by looking regularly; raise {limit} with sysctl"
+    assert all(said in line for line in told), told
+    for directory in (project.plugins, project.tasks):
+        assert sum(f"no events of {directory}" in line for line in told) == 1, told
+    assert len(told) == 2
 
 
 COUNT = """

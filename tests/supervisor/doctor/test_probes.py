@@ -212,6 +212,20 @@ def test_a_folder_that_cannot_be_watched_means_polling(tmp_path):
     assert (finding.result, finding.found.startswith("No such file or directory; ")) == (Result.WARNING, True)
 
 
+@pytest.mark.parametrize(
+    ("machine", "namespace", "found"), [("8192", "0", "0 watches"), ("9000", "2147483647", "9000 watches")]
+)
+def test_the_lower_one_of_the_limits_of_machine_and_user_namespace_holds(
+    tmp_path, monkeypatch, machine, namespace, found
+):
+    """A container may have both."""
+    (tmp_path / "machine.watches").write_text(machine)
+    (tmp_path / "namespace.watches").write_text(namespace)
+    places = tuple(f"{tmp_path}/{whose}.{{}}" for whose in ("machine", "namespace"))
+    monkeypatch.setattr(limits, "_INOTIFY", places)
+    assert limits.inotify(tmp_path, 2.0).found.endswith(f"unlimited instances, {found}")
+
+
 def test_control_groups_of_both_versions_are_understood():
     """The limit may be that of any group above."""
     text = "12:pids:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/user.slice/x\n"
