@@ -14,6 +14,7 @@ from supervisor.plugins import folder as plugin_folder
 from supervisor.plugins.directory import PluginDirectory
 from supervisor.watching import folder_watch, followed_directory
 from supervisor.watching.directory_look import Difference, Look
+from tests.fakes.file_events import OF_A_SAVE, counted_events
 from tests.fakes.waiting import DEADLINE, until
 
 pytestmark = pytest.mark.slow
@@ -38,6 +39,7 @@ class Follower:
         self.looks = 0
         self.threads = set()
         self.ignores = SnapshotSettings().ignores
+        self.barriers = itertools.count()
         self.path = directory
         self.directory = PluginDirectory(directory, self._ignores, NEVER)
 
@@ -62,17 +64,11 @@ class Follower:
         """What whoever looks for the first time sees."""
         return plugin_folder.look(self.path, Look(), self.ignores).entries
 
-    async def rest(self):
-        """Wait until no look has followed for a while from what was done so far."""
-        looks = -1
-        while looks != self.looks:
-            looks = self.looks
-            await asyncio.sleep(0.2)  # several times the quiet that is waited for
-
     async def knows_all(self):
-        """Wait until what was done so far has been told, and looks for it are over."""
+        """Wait until what was done so far has been told, and looked at again by an event: those come in order."""
         await self.directory.look()
-        await self.rest()
+        barrier = write(self.path / f"barrier{next(self.barriers)}")
+        await self.is_told(new=(barrier.name,))
 
     async def is_told(self, **difference):
         expected = Difference(**difference)
@@ -87,7 +83,7 @@ async def following(directory):
     follower.directory.start(follower.follow)
     try:
         await until(lambda: follower.looks >= 2, "the look at the start", DEADLINE)
-        await follower.rest()
+        await follower.directory.look()  # after the one that is under way
         yield follower
     finally:
         await follower.directory.close()
@@ -122,14 +118,14 @@ def test_what_is_done_to_plugins_is_told_by_name(plugins):
     asyncio.run(scenario())
 
 
-def test_what_is_no_code_is_told_of_to_nobody_and_not_even_looked_at(plugins):
+def test_what_is_no_code_is_told_of_to_nobody_and_not_even_looked_at(plugins, monkeypatch):
     """Environments, databases, swap files: a plugin at work changes them all the time."""
+    events = counted_events(monkeypatch)
 
     async def scenario():
         write(plugins / "shop" / ".venv" / "lib")
         write(plugins / "shop", "/state.json", ".gitignore")
         async with following(plugins) as follower:
-            before = follower.looks
             for name in (
                 ".venv/lib/other.py",
                 "app.db",
@@ -141,8 +137,10 @@ def test_what_is_no_code_is_told_of_to_nobody_and_not_even_looked_at(plugins):
             ):
                 write(plugins / "shop", "x", name)
             write(plugins / ".staged")
-            await follower.rest()
-            assert (follower.looks, follower.told) == (before, [])
+            write(plugins / "shop", "x = 2")
+            await follower.is_told(changed=("shop",))
+            assert len(events) == OF_A_SAVE
+            assert follower.told == []
 
     asyncio.run(scenario())
 

@@ -13,6 +13,7 @@ from watchdog.observers.inotify_c import InotifyFD
 
 from supervisor.watching import folder_watch
 from supervisor.watching.folder_watch import FolderWatch
+from tests.fakes.file_events import OF_A_SAVE, counted_events
 from tests.fakes.processes import descriptors_below
 from tests.fakes.waiting import DEADLINE, until
 
@@ -40,13 +41,6 @@ class Looks:
 
     async def see(self, *names):
         await until(lambda: self.seen and self.seen[-1] == sorted(names), f"{names} are seen", DEADLINE)
-
-    async def rest(self):
-        """Wait until no look follows from what was done so far."""
-        count = -1
-        while count != len(self.seen):
-            count = len(self.seen)
-            await asyncio.sleep(4 * folder_watch.QUIET)
 
     async def number(self, count):
         await until(lambda: len(self.seen) >= count, f"look number {count}", DEADLINE)
@@ -94,19 +88,18 @@ def test_whatever_is_done_with_a_file_leads_to_a_look(tmp_path, act):
 
 
 @pytest.mark.slow
-def test_a_look_does_not_lead_to_another_one(tmp_path):
+def test_a_look_does_not_lead_to_another_one(tmp_path, monkeypatch):
     """watchdog tells of reading, too."""
+    events = counted_events(monkeypatch)
     (tmp_path / "a.py").write_text("x = 1")
 
     async def scenario(_watch, looks):
-        (tmp_path / "a.py").read_text()
-        (tmp_path / "b.py").touch()
-        await looks.see("a.py", "b.py")
-        count = len(looks.seen)
-        (tmp_path / "a.py").read_text()
-        list(tmp_path.iterdir())
-        await asyncio.sleep(4 * folder_watch.QUIET)
-        assert len(looks.seen) == count
+        for number in (2, 3):
+            (tmp_path / "a.py").read_text()
+            list(tmp_path.iterdir())
+            (tmp_path / "a.py").write_text(f"x = {number}")
+            await looks.number(number)
+        assert len(events) == 2 * OF_A_SAVE
 
     watched(tmp_path, scenario)
 
@@ -256,8 +249,9 @@ def test_without_an_inotify_instance_there_is_still_the_regular_look(tmp_path, c
     assert re.search(said, caplog.text)
 
 
-def test_without_watches_left_there_is_still_the_regular_look(tmp_path, caplog):
+def test_without_watches_left_there_is_still_the_regular_look(tmp_path, caplog, monkeypatch):
     """fs.inotify.max_user_watches. It is tried again at every look: the limit may be raised meanwhile."""
+    events = counted_events(monkeypatch)
 
     class NoWatchLeft(InotifyFD):
         limit = 0
@@ -267,16 +261,15 @@ def test_without_watches_left_there_is_still_the_regular_look(tmp_path, caplog):
                 raise OSError(errno.ENOSPC, "inotify watch limit reached")
             return super().add_callback(*arguments)
 
-    async def scenario(watch, looks):
+    async def scenario(_watch, looks):
         await looks.number(3)
         (tmp_path / "a.py").touch()
         await looks.see("a.py")
+        assert events == []
         NoWatchLeft.limit = 1
         await looks.number(len(looks.seen) + 2)
-        watch.interval = NEVER
-        await looks.rest()
         (tmp_path / "b.py").touch()
-        await looks.see("a.py", "b.py")
+        await until(lambda: events, "there are events", DEADLINE)
 
     watched(tmp_path, scenario, interval=0.01, make_inotify=NoWatchLeft)
     assert caplog.text.count("watch limit reached; changes are noticed by looking regularly; raise") == 1
@@ -298,18 +291,19 @@ def test_without_descriptors_there_is_still_the_regular_look(tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_a_name_that_never_matters_is_no_reason_to_look(tmp_path):
+def test_a_name_that_never_matters_is_no_reason_to_look(tmp_path, monkeypatch):
     """A plugin that writes into its database all the time must not keep others from being looked at when quiet."""
+    events = counted_events(monkeypatch)
+    (tmp_path / "a.py").touch()
 
     async def scenario(_watch, looks):
         for _ in range(20):
             (tmp_path / "app.db-wal").write_text("x")
             (tmp_path / "app.db").write_text("x")
             (tmp_path / "app.db-wal").unlink()
-        await asyncio.sleep(4 * folder_watch.QUIET)
-        assert len(looks.seen) == 1
-        (tmp_path / "a.py").touch()
-        await looks.see("a.py", "app.db")
+        (tmp_path / "a.py").write_text("x = 1")
+        await looks.number(2)
+        assert len(events) == OF_A_SAVE
 
     watched(tmp_path, scenario, ignored=lambda name: ".db" in name)
 
@@ -326,31 +320,30 @@ def test_where_there_are_events_a_look_that_nothing_prompts_is_rarer(tmp_path):
 
 
 @pytest.mark.slow
-def test_directories_that_a_look_finds_have_events_from_then_on(tmp_path):
+def test_directories_that_a_look_finds_have_events_from_then_on(tmp_path, monkeypatch):
     """And are looked at once more: something may have happened between the look and the first event."""
-    sub, other = tmp_path / "sub", tmp_path / "other"
-    sub.mkdir()
-    other.mkdir()
+    events = counted_events(monkeypatch)
+    files = [tmp_path / "a.py", tmp_path / "sub" / "a.py", tmp_path / "other" / "a.py"]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    top, sub, other = files
 
     async def scenario(watch, looks):
-        await looks.rest()
-        watch.directories = {**watch.directories, str(sub): lambda _: False}
-        count = len(looks.seen)
+        watch.directories = {**watch.directories, str(sub.parent): lambda _: False}
         watch.interval = NEVER - 1  # a reason to look
-        await looks.number(count + 2)
-        await looks.rest()
-        count = len(looks.seen)
-        (other / "a.py").touch()
-        (sub / "a.py").touch()
-        await looks.number(count + 1)
-        await looks.rest()
+        await looks.number(3)
+        other.write_text("x = 1")
+        sub.write_text("x = 1")
+        await looks.number(4)
         watch.directories = {str(tmp_path): lambda _: False}
-        watch.interval = NEVER
-        await looks.rest()
-        count = len(looks.seen)
-        (sub / "b.py").touch()
-        await looks.rest()
-        assert len(looks.seen) == count
+        for number in (5, 6):  # what the first look finds holds when the second one begins
+            watch.interval = NEVER + number
+            await looks.number(number)
+        sub.write_text("x = 2")
+        top.write_text("x = 2")
+        await looks.number(7)
+        assert len(events) == 2 * OF_A_SAVE
 
     watched(tmp_path, scenario)
 
