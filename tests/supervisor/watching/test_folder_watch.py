@@ -107,12 +107,15 @@ def test_a_look_does_not_lead_to_another_one(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_burst_of_events_leads_to_one_look_when_it_is_over(tmp_path, monkeypatch):
     """A checkout writes many files: they are looked at together."""
-    monkeypatch.setattr(folder_watch, "QUIET", 0.3)
+    events = counted_events(monkeypatch)
+    monkeypatch.setattr(folder_watch, "QUIET", 1.0)  # the loop may be kept from it for a while
+    monkeypatch.setattr(folder_watch, "LONGEST_WAIT", NEVER)
 
     async def scenario(_watch, looks):
         for number in range(50):
+            before = len(events)
             (tmp_path / f"{number:02}.py").write_text("x = 1")
-            await asyncio.sleep(0.005)
+            await until(lambda before=before: len(events) > before, "it is told of", DEADLINE)
         await looks.number(2)
         assert len(looks.seen[1]) == 50
 
