@@ -110,9 +110,10 @@ class TaskManager:
         """Close the runs of a supervisor before that nobody goes on with: everything that lives has been taken over."""
         if self._former.were_found:
             self._former.forget_waiting()
-            self._works.begin(self._load_records(pause=0.0), "jobs-close-runs")
+            self._works.begin(self._load_records(at_once=True), "jobs-close-runs")
 
-    async def _load_records(self, pause: float = RETRY) -> None:
+    async def _load_records(self, *, at_once: bool = False) -> None:
+        pause = 0.0 if at_once else RETRY
         while True:
             await asyncio.sleep(pause)
             with suppress(StoreError):

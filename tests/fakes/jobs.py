@@ -152,13 +152,26 @@ class FakeFactory:
         return self.make(request, log, listener)
 
 
-class FakeJobRepository:
+class _Refusing:
+    """A part of a database."""
+
+    error = None
+    """Whatever is asked is refused with it."""
+    refused = 0
+    """How often that was done."""
+
+    def _answer(self):
+        if self.error is not None:
+            self.refused += 1
+            raise self.error
+
+
+class FakeJobRepository(_Refusing):
     """Rows by id; ``saved`` keeps each transaction."""
 
     def __init__(self, *rows):
         self.rows = {row.id: row for row in rows}
         self.saved = []
-        self.error = None
         self.lost_commit = None
         """An error that is raised after the commit."""
         self.gate = None
@@ -170,20 +183,18 @@ class FakeJobRepository:
     async def save(self, rows, *, patience=None):
         if self.gate is not None:
             await self.gate.wait()
-        if self.error is not None:
-            raise self.error
+        self._answer()
         self.saved.append(list(rows))
         self.rows.update({row.id: row for row in rows})
         if self.lost_commit is not None:
             raise self.lost_commit
 
 
-class FakeRunHistory:
+class FakeRunHistory(_Refusing):
     """Rows in the order of their arrival, as the database keeps them."""
 
     def __init__(self, *views):
         self.rows = {view.id: view for view in views}
-        self.error = None
         self.abandoned = None
 
     def put(self, view):
@@ -191,30 +202,25 @@ class FakeRunHistory:
         self.rows[view.id] = view
 
     async def runs(self, job, limit):
-        if self.error is not None:
-            raise self.error
+        self._answer()
         return [view for view in reversed(self.rows.values()) if job in {None, view.job}][:limit]
 
     async def run(self, run):
-        if self.error is not None:
-            raise self.error
+        self._answer()
         if run not in self.rows:
             raise UnknownNameError("run", run)
         return self.rows[run]
 
     async def open_runs(self):
-        if self.error is not None:
-            raise self.error
+        self._answer()
         return [view for view in self.rows.values() if view.outcome is None]
 
     async def last_runs(self):
-        if self.error is not None:
-            raise self.error
+        self._answer()
         return {view.job: view for view in self.rows.values()}
 
     async def abandon(self, crashed, skipped, ours):
-        if self.error is not None:
-            raise self.error
+        self._answer()
         self.abandoned = (crashed, skipped, sorted(ours))
         return 0
 

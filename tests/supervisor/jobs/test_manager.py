@@ -500,7 +500,7 @@ def test_a_pause_whose_commit_is_unclear_is_none_as_soon_as_the_database_is_back
             await scene.manager.pause(CLEANUP, "operator")
         assert scene.store.jobs.rows[CLEANUP].paused
         scene.store.jobs.lost_commit, scene.store.jobs.error = None, StoreUnavailableError("away")
-        await asyncio.sleep(0.05)
+        await until(lambda: scene.store.jobs.refused > 2, "it is tried in vain")
         scene.store.jobs.error = None
         await until(lambda: scene.store.jobs.rows[CLEANUP] == row(next_run=DUE), "it is not paused there either")
         assert (await scene.manager.show_job(CLEANUP)).state == "scheduled"
@@ -618,7 +618,7 @@ def test_what_a_dead_supervisor_left_open_is_closed_when_the_database_is_back(tm
             at = TaskManager(store, table.around, table.tree, print)
             await at.start()
             at.declare(ScriptedHost(table.folder), [job()])
-            await asyncio.sleep(0.05)
+            await until(lambda: store.runs.refused > 2, "it is tried in vain")
             assert (await at.show_job(CLEANUP)).last_run is None
             store.runs.error = None
             await until(lambda: store.runs.abandoned, "they are closed")
