@@ -42,7 +42,8 @@ def test_a_line_has_its_time_in_utc_level_and_origin(configured, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert re.fullmatch(
-        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO    supervisor\.supervision\.child: hello\.1 \(pid 7\): started\n", captured.err
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO    supervisor\.supervision\.child: hello\.1 \(pid 7\): started\n",
+        captured.err,
     )
 
 
