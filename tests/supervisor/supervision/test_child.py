@@ -19,27 +19,13 @@ from supervisor.supervision.child_events import (
     StopRequested,
 )
 from tests.fakes.moved_clock import MovedClock
-from tests.fakes.process_table import process_table, with_timeouts
-from tests.fakes.processes import exists, state_folder
+from tests.fakes.process_table import with_timeouts
+from tests.fakes.processes import exists
 from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
 STOP = StopRequested(Cause.OPERATOR, "token:ci")
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Run a scenario with a process table."""
-
-    def run(scenario, clock=None):
-        async def main():
-            async with process_table(state_folder(tmp_path), clock) as table:
-                await scenario(table)
-
-        asyncio.run(main())
-
-    return run
 
 
 async def running(child):

@@ -10,23 +10,10 @@ from plugin_runtime.protocol import Cause, Kind, State
 from supervisor.spec import Limits, LivenessPolicy
 from supervisor.supervision.child import Child
 from supervisor.supervision.child_events import StartRequested
-from tests.fakes.process_table import guest_spec, process_table, with_timeouts
-from tests.fakes.processes import state_folder
+from tests.fakes.process_table import guest_spec, with_timeouts
 from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
-
-
-@pytest.fixture
-def run(tmp_path):
-    def run(scenario):
-        async def main():
-            async with process_table(state_folder(tmp_path)) as table:
-                await scenario(table)
-
-        asyncio.run(main())
-
-    return run
 
 
 async def all_running(*children):
