@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import enum
 import json
 import os
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Union
+from typing import Any, Literal, Union
 
 _OF_JSON = (list, dict, set, frozenset, tuple)
 """Types that are written as JSON."""
@@ -57,10 +59,13 @@ def _read_dataclass(model: Any, prefix: str, environ: Mapping[str, str]) -> Any:
             if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 problems.append(f"{variable} is missing")
             continue
+        wanted = _without_none(types[field.name])
         try:
-            values[field.name] = _convert(environ[variable], _without_none(types[field.name]))
-        except (ValueError, TypeError, ArithmeticError):  # the last is what Decimal raises
-            problems.append(f"{variable} is no {_name(types[field.name])}")
+            values[field.name] = _convert(environ[variable], wanted)
+        except (ValueError, ArithmeticError):  # the last is what Decimal and timedelta raise
+            problems.append(f"{variable} is {_expected(wanted)}")
+        except TypeError:
+            problems.append(f"{variable} cannot be read: a text makes no {_name(wanted)}")
     if problems:
         raise SettingsError(_owner, problems)
     return model(**values)
@@ -73,8 +78,19 @@ def _convert(text: str, wanted: Any) -> Any:
         return _BOOLEANS[text.lower()]
     container = _container(wanted)
     if container is not None:
-        return _contents(json.loads(text), container)
-    return text if wanted is Any else wanted(text)
+        try:
+            return _contents(json.loads(text), container)
+        except TypeError as error:  # of the text: it is another container, or has a list where a set cannot
+            raise ValueError from error
+    if wanted is Any:
+        return text
+    if typing.get_origin(wanted) is Literal:
+        return _choice(text, typing.get_args(wanted))
+    if wanted is dt.timedelta:
+        return dt.timedelta(seconds=float(text))
+    if hasattr(wanted, "fromisoformat"):  # a date, a time, or both
+        return wanted.fromisoformat(re.sub("[zZ]$", "+00:00", text))  # which Python 3.10 does not read
+    return wanted(text)
 
 
 def _contents(value: Any, container: type) -> Any:
@@ -84,6 +100,14 @@ def _contents(value: Any, container: type) -> Any:
     return container(value)
 
 
+def _choice(text: str, choices: tuple[Any, ...]) -> Any:
+    """The one that is written like this; an enum's member by its value."""
+    for choice in choices:
+        if text == str(choice.value if isinstance(choice, enum.Enum) else choice):
+            return choice
+    raise ValueError
+
+
 def _read_pydantic(model: Any, prefix: str, environ: Mapping[str, str]) -> Any:
     types = typing.get_type_hints(model)
     variables: dict[str, str] = {}
@@ -91,7 +115,7 @@ def _read_pydantic(model: Any, prefix: str, environ: Mapping[str, str]) -> Any:
     problems = []
     fields = model.model_fields if hasattr(model, "model_fields") else model.__fields__  # pydantic 2 and 1
     for name, field in fields.items():
-        key = field.alias if isinstance(field.alias, str) else name
+        key = _key_of(name, field)
         variable = variables[key] = prefix + name.upper()
         if variable in environ:
             try:
@@ -104,6 +128,13 @@ def _read_pydantic(model: Any, prefix: str, environ: Mapping[str, str]) -> Any:
         return model(**values)
     except ValueError as error:  # pydantic's ValidationError, in version 1 and 2
         raise SettingsError(_owner, _problems_of(error, variables)) from None
+
+
+def _key_of(name: str, field: Any) -> str:
+    """Under which the model takes the value of a field."""
+    alias = getattr(field, "validation_alias", None) or field.alias  # pydantic 1 has the latter only
+    choices = getattr(alias, "choices", (alias,))
+    return next((choice for choice in choices if isinstance(choice, str)), name)
 
 
 def _prepare(text: str, wanted: Any) -> Any:
@@ -137,5 +168,12 @@ def _container(wanted: Any) -> typing.Optional[type]:
     return next((one for one in _OF_JSON if origin is one), None)
 
 
+def _expected(wanted: Any) -> str:
+    """What a text is that cannot be made one of these."""
+    if typing.get_origin(wanted) is Literal:
+        return f"none of {', '.join(map(repr, typing.get_args(wanted)))}"
+    return f"no {'number of seconds' if wanted is dt.timedelta else _name(wanted)}"
+
+
 def _name(wanted: Any) -> str:
-    return getattr(_without_none(wanted), "__name__", str(wanted))
+    return getattr(wanted, "__name__", str(wanted))

@@ -55,6 +55,7 @@ from supervisor.state_folder import StateFolder
 from supervisor.store.audit import AuditEntry
 from supervisor.store.engine import database_url, sqlite_url
 from supervisor.store.store import Store
+from supervisor.supervision.child_events import SUPERVISOR
 from supervisor.supervision.programs import Programs
 from supervisor.supervision.surroundings import Surroundings
 from supervisor.supervision.tree import Tree
@@ -272,7 +273,7 @@ class Supervisor:
         ends.callback(self._takeover.remove_local_socket)
         ends.push_async_callback(self._gateways.close)
         ends.push_async_callback(self._gateway_processes.close)
-        ends.push_async_callback(self._tree.stop_all, Cause.SHUTDOWN, "supervisor")
+        ends.push_async_callback(self._tree.stop_all, Cause.SHUTDOWN, SUPERVISOR)
         ends.push_async_callback(self._pruning.close)
         ends.push_async_callback(self._plugins.close)
         ends.push_async_callback(self._tasks.close)
@@ -421,7 +422,7 @@ class Supervisor:
         self._news.push()
         # From here on no gateway is started any more: the door's descriptor may soon be that of another file.
         self._gateway_processes.seal()
-        self._tree.stop_nowait(Kind.GATEWAY, Cause.SHUTDOWN, "supervisor")
+        self._tree.stop_nowait(Kind.GATEWAY, Cause.SHUTDOWN, SUPERVISOR)
         # Theirs are closed as they drain; with the last one, connections that wait in the backlog are refused.
         for door in self._doors:
             door.close()

@@ -27,8 +27,8 @@ class Changes:
             await asyncio.shield(self._waiting)
 
 
-async def within(seconds: float, step: "asyncio.Task[None]", what: str) -> None:
-    """Wait for ``step``, which goes on by itself when the time is over.
+async def within(seconds: float, step: "asyncio.Task[None]", what: str, *, see: str = "") -> None:
+    """Wait for ``step``, which goes on by itself when the time is over; ``see`` tells how.
 
     Raises:
         TookTooLongError: it is not done after ``seconds``.
@@ -37,7 +37,7 @@ async def within(seconds: float, step: "asyncio.Task[None]", what: str) -> None:
     """
     done, _ = await asyncio.wait([step], timeout=seconds)
     if not done:
-        raise TookTooLongError(what, seconds)
+        raise TookTooLongError(what, seconds, see=see)
     if step.cancelled():
         raise ConflictError(f"{what} was given up: another order came, or xcore is stopping")
     step.result()

@@ -118,8 +118,9 @@ class ReplacementError(XcoreError):
 
     status = 409
 
-    def __init__(self, what: str, why: str) -> None:
-        super().__init__(f"cannot replace {what}: {why}", hint="the one before goes on serving; see its log")
+    def __init__(self, what: str, why: str, *, see: str = "its log") -> None:
+        """``see``: what tells more."""
+        super().__init__(f"cannot replace {what}: {why}", hint=f"the one before goes on serving; see {see}")
 
 
 class StateFolderLockedError(XcoreError):
@@ -190,8 +191,10 @@ class TookTooLongError(XcoreError):
 
     status = 504
 
-    def __init__(self, what: str, seconds: float) -> None:
-        super().__init__(f"{what} is not done after {seconds:g} s", hint="it goes on; look at its state")
+    def __init__(self, what: str, seconds: float, *, see: str = "") -> None:
+        """``see``: what tells how it goes on."""
+        follow = f"see {see}" if see else "look at its state"
+        super().__init__(f"{what} is not done after {seconds:g} s", hint=f"it goes on; {follow}")
 
 
 class StoreError(XcoreError):

@@ -50,9 +50,10 @@ class Update:
 
 @dataclass(frozen=True)
 class Delete:
-    """The plugin that is forgotten."""
+    """The plugin that is forgotten. ``folder``: of it, where it is still there, else ""."""
 
     name: str
+    folder: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from plugin_runtime.views import PluginView
 
 router = APIRouter(prefix="/admin/plugins", tags=["plugins"])
 
-LONGEST_WAIT = 600.0
+LONGEST_WAIT = 900.0
 """Seconds."""
 MOST_INSTANCES = 256
 

@@ -15,6 +15,7 @@ from supervisor.cli import client
 from supervisor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from supervisor.cli.output import print_json, this_program
 from supervisor.cli.scaffold import NewPlugin, PluginTemplate, make_plugin
+from supervisor.cli.supervised import print_errors
 from supervisor.errors import NotRunningError, XcoreError
 from supervisor.printable import one_line
 from supervisor.state_folder import StateFolder
@@ -46,12 +47,15 @@ def new(
     made = make_plugin(plugin, configuration)
     running = read_address(StateFolder(configuration.state_dir))
     url = f"{running or _configured_address(configuration)}{plugin.prefix}/"
+    is_disabled = any(known["name"] == name and not known["active"] for known in _running_plugins(configuration))
     if json:
         facts = {"name": name, "template": template.value, "prefix": plugin.prefix, "url": url, "task": plugin.task}
-        print_json({**facts, "made": [str(path) for path in made]})
+        print_json({**facts, "made": [str(path) for path in made], "disabled": is_disabled})
         return
     sys.stdout.writelines(f"made {one_line(str(_shown(path)))}\n" for path in made)
     how = "xcore finds it while it runs" if running else f"Run it: {this_program()} up"
+    if is_disabled:
+        how = f"A plugin of that name was disabled, and stays so. Enable it: {this_program()} plugin enable {name}"
     sys.stdout.write(f"{how}; then it is served at {url}\n")
 
 
@@ -143,11 +147,7 @@ def _print_progress(progress: "BuildProgress") -> None:
 
 def _print_verdict(document: dict[str, Any]) -> None:
     name = one_line(document["name"])
-    for problem in document["problems"]:
-        hint = problem["hint"] and f"; {problem['hint']}"
-        sys.stdout.write(f"{problem['phase']}: {one_line(problem['message'])}{one_line(hint)}\n")
-        said = [problem["location"], *problem["traceback"].splitlines(), *problem["log_tail"]]
-        sys.stdout.writelines(f"  {one_line(line)}\n" for line in said if line)
+    print_errors(document["problems"])
     if document["skipped"]:
         sys.stdout.write(f"not looked at: {', '.join(document['skipped'])}\n")
     if document["ok"]:

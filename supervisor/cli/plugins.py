@@ -1,6 +1,7 @@
 """``xcore plugin``: look at plugins and act on them."""
 
 from contextlib import nullcontext
+from textwrap import shorten
 from typing import Annotated, Any
 
 import typer
@@ -17,11 +18,15 @@ from supervisor.cli.options import (
 from supervisor.cli.output import duration, print_answer, print_lines, print_table
 from supervisor.cli.steps import steps_told
 from supervisor.cli.supervised import not_running, print_facts, print_trouble, shortcoming
+from supervisor.printable import one_line
 
 app = typer.Typer(help="Look at plugins and act on them.", no_args_is_help=True)
 
 _SHOWN = ("name", "title", "version", "author", "prefix", "state", "generation")
 _FIGURES = ("restarts", "cpu_percent", "memory_mb", "in_flight", "requests")
+
+STEP_WIDTH = 40
+"""Characters of a step in a table; one that names an interpreter by its path has a hundred."""
 
 NameArgument = Annotated[str, typer.Argument(help="The plugin's folder name.")]
 
@@ -88,7 +93,7 @@ def install(
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
     url: UrlOption = "",
-    wait: WaitOption = 600.0,
+    wait: WaitOption = 700.0,
 ) -> None:
     """Build a plugin's environment anew and serve from it; what was served before goes on where that cannot be."""
     target = Target(config, url)
@@ -159,7 +164,14 @@ def remove(
 ) -> None:
     """Forget a plugin that is disabled; its folder, data and logs stay."""
     answer = Target(config, url).call("plugins.delete", name=name)
-    print_answer(answer, lambda told: print_lines([f"{told['name']} is forgotten"]), json=json)
+    print_answer(answer, lambda told: print_lines([_forgotten(told)]), json=json)
+
+
+def _forgotten(told: dict[str, Any]) -> str:
+    """With what is left to do where its folder is still there."""
+    folder = one_line(told.get("folder", ""))  # a supervisor of the version before does not tell
+    left = f"its folder {folder} is still there: remove it, or the next start of xcore serves it as a new plugin"
+    return f"{one_line(told['name'])} is forgotten{folder and f'; {left}'}"
 
 
 def _ordered(target: Target, order: str, name: str, wait: float, *, json: bool) -> dict[str, Any]:
@@ -185,9 +197,10 @@ def print_plugins(plugins: list[dict[str, Any]]) -> None:
 
 
 def _state_of(plugin: dict[str, Any]) -> str:
-    """With the step of a build under way."""
-    progress = plugin.get("progress")  # a supervisor of the version before tells none
-    return f"{plugin['state']} ({progress['step']})" if progress else plugin["state"]
+    """With the step of a build under way, as far as a column has room for it."""
+    if progress := plugin.get("progress"):  # a supervisor of the version before tells none
+        return f"{plugin['state']} ({shorten(progress['step'], STEP_WIDTH, placeholder=' ...')})"
+    return str(plugin["state"])
 
 
 def _print_plugin(plugin: dict[str, Any]) -> None:

@@ -66,6 +66,7 @@ _UPDATES = {"config.update", "config.autorestart"}
 """The answer of their routes has the operation's under ``updated``."""
 _SHOWN_AFTERWARDS = {"tasks.start", "tasks.stop", "tasks.restart"}
 """Their routes answer in the founding system's shape; what the operation returns is asked for after that."""
+_UNAUTHORIZED = 401
 _GOOD_STATUS = {"system.status": (503,)}
 """Down is an answer, too."""
 
@@ -131,5 +132,8 @@ def _value(response: Any, *good: int) -> Any:
             return body
     elif isinstance(body, dict) and "message" in body:
         extension = dict(body.get("extension") or {})
-        raise OperationFailedError(Error(str(body.get("type")), str(body["message"]), extension, response.status_code))
+        message = str(body["message"])
+        if response.status_code == _UNAUTHORIZED:
+            message += "; name a valid one in XCORE_TOKEN, as xcore token create prints it on the machine itself"
+        raise OperationFailedError(Error(str(body.get("type")), message, extension, response.status_code))
     raise XcoreError(f"{response.url} answered {response.status_code}, but not as xcore does")

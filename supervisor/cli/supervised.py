@@ -2,7 +2,8 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from supervisor.cli.output import duration, moment
@@ -15,7 +16,7 @@ _IN_TROUBLE = {"failed", "backoff", "refused", "degraded"}
 def brief_error(view: dict[str, Any]) -> str:
     """The first sentence of the first thing that is wrong, to be read beside its name; "" where nothing is."""
     message: str = (view["error"] or {}).get("message", "")
-    subject = rf"(cannot (load|start) )?(plugin|task) {re.escape(repr(view['name']))}: "
+    subject = rf"(cannot (load|start) )?(plugin|task) {re.escape(repr(view['name']))}( refused)?: "
     return re.sub(f"^{subject}", "", message.partition("; ")[0])
 
 
@@ -35,19 +36,26 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 def print_trouble(view: dict[str, Any]) -> None:
     """What keeps it from being run and what to do about it, one problem a line; how its last process ended."""
     if error := view["error"]:
-        first, *others = _problems(error)
         if view.get("outdated"):
             print_facts([("serves", f"generation {view['generation']}; its newest code cannot be served")])
+        print_errors([error])
+    if last := view["last_exit"]:
+        print_facts([("last exit", _what_happened(last))])
+
+
+def print_errors(errors: Sequence[dict[str, Any]]) -> None:
+    """Each with what to do about it and where; last lines that follow each other and are the same, once."""
+    # A guest prints its tracebacks as well.
+    told = {line for error in errors for line in (*error["traceback"].splitlines(), error["message"])}
+    for error, following in zip_longest(errors, errors[1:]):
+        first, *others = _problems(error)
         print_facts([("error", f"{error['phase']}: {first}")])
         _print_lines("", others)
         excerpt = error.get("excerpt", [])  # a supervisor of the version before has none
         _print_lines("where", [line for line in (error["location"], *excerpt) if line])
-        traceback = error["traceback"].splitlines()
-        _print_lines("traceback", traceback)
-        # A guest prints its traceback as well.
-        _print_lines("last lines", [line for line in error["log_tail"] if line not in {*traceback, error["message"]}])
-    if last := view["last_exit"]:
-        print_facts([("last exit", _what_happened(last))])
+        _print_lines("traceback", error["traceback"].splitlines())
+        if following is None or following["log_tail"] != error["log_tail"]:
+            _print_lines("last lines", [line for line in error["log_tail"] if line not in told])
 
 
 def troubles(kind: str, views: Iterable[dict[str, Any]]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from supervisor.errors import ReplacementError
 from supervisor.gateways.gateways import Gateways
 from supervisor.spec import ChildSpec
 from supervisor.supervision.child import Child
-from supervisor.supervision.child_events import StartRequested
+from supervisor.supervision.child_events import SUPERVISOR, StartRequested
 from supervisor.supervision.child_record import SERVING
 from supervisor.supervision.replacement import Replacement
 from supervisor.supervision.surroundings import Surroundings
@@ -25,9 +25,6 @@ from supervisor.supervision.tree import Tree
 from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
-
-SUPERVISOR = "supervisor"
-"""Actor of all that is done here."""
 
 
 class GatewayProcesses:

@@ -14,6 +14,7 @@ from supervisor.jobs.run import Run, RunServices
 from supervisor.jobs.shared_run import SharedRun
 from supervisor.schedule.job_spec import JobSpec
 from supervisor.supervision.child import Child
+from supervisor.supervision.child_events import SUPERVISOR
 from supervisor.supervision.surroundings import Surroundings
 from supervisor.supervision.tree import Tree
 from supervisor.works import Works
@@ -69,5 +70,5 @@ class Launcher:
 
     def _retire(self, child: Child) -> None:
         """Later: whoever says that it has ended is about to settle it."""
-        removal = self._services.tree.remove(child, Cause.FINISHED, "supervisor")
+        removal = self._services.tree.remove(child, Cause.FINISHED, SUPERVISOR)
         self._retiring.begin(removal, f"retire-{child.spec.id}")

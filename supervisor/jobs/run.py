@@ -22,7 +22,7 @@ from supervisor.jobs.stopwatch import Stopwatch
 from supervisor.jobs.view import active_view, ended_view
 from supervisor.spec import ChildSpec, ExitStatus, Limits, RestartPolicy, RestartWhen
 from supervisor.supervision.child import Child
-from supervisor.supervision.child_events import StartRequested, StopRequested
+from supervisor.supervision.child_events import SUPERVISOR, StartRequested, StopRequested
 from supervisor.supervision.child_record import Ending
 from supervisor.supervision.exits import exit_record
 from supervisor.supervision.surroundings import Surroundings
@@ -104,7 +104,7 @@ class Run:
             self._timer.cancel()
 
     def _overran(self) -> None:
-        self.stop(Cause.JOB_TIMEOUT, "supervisor")
+        self.stop(Cause.JOB_TIMEOUT, SUPERVISOR)
 
     # --- ChildOwner ---
 

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from plugin_runtime.protocol import Cause, Phase
+from plugin_runtime.views import PluginError
 from supervisor.config.policies import restart_policy
 from supervisor.errors import ConflictError, PluginRefusedError, ReplacementError, StoreError
 from supervisor.plugins.served_generations import ServedGenerations
@@ -24,14 +25,12 @@ from supervisor.preparation.manifest import PluginManifest
 from supervisor.preparation.prefixes import check_plugin_name
 from supervisor.preparation.preparation import PreparationError, Prepared
 from supervisor.preparation.worker_spec import api_prefix, manifest_prefix
+from supervisor.supervision.child_events import SUPERVISOR
 
 logger = logging.getLogger(__name__)
 
 _OF_CODE = frozenset({Phase.MANIFEST.value, Phase.IMPORT.value})
 """Phases in which a validator finds what a worker does."""
-
-SUPERVISOR = "supervisor"
-"""Actor of what is done unasked."""
 
 
 class Deployment:
@@ -130,14 +129,14 @@ class Deployment:
         """Serve what the folder says now, whatever was before; return when that is done.
 
         Raises:
-            ReplacementError: it cannot be served; what did goes on.
+            ReplacementError, ConflictError: it cannot be served; what did, if anything, goes on.
         """
         async with self._preparing:
             self._served.forgive()
             self.is_stale = True
             await self._renew(Cause.RELOAD, actor)
             if (error := self.trouble.error) is not None:
-                raise ReplacementError(f"the code of plugin {self._name!r}", error.message)
+                raise _no_reload(self._name, error, is_served=self.serving.prepared is not None)
 
     async def install(self, actor: str) -> None:
         """Build its environment anew, beside the one in use, and serve from it if the plugin is served at all.
@@ -185,7 +184,7 @@ class Deployment:
     def check_rollback(self) -> None:
         """Raise ConflictError where there is nothing to roll back to."""
         if self.serving.prepared is None:
-            raise _no_rollback(self._name, "nothing serves it")
+            raise _no_rollback(self._name, "nothing serves it", hint=f"see xcore plugin show {self._name}")
         if not self._served.has_former:
             raise _no_rollback(self._name, "no other generation has served before this one")
 
@@ -322,5 +321,11 @@ async def _register(services: PluginServices, name: str, prefix: str, prepared: 
         logger.warning("Cannot register plugin %s: %s", name, error)
 
 
-def _no_rollback(plugin: str, problem: str) -> ConflictError:
-    return ConflictError(f"cannot roll back plugin {plugin!r}: {problem}", hint="change its files")
+def _no_reload(plugin: str, error: PluginError, *, is_served: bool) -> ReplacementError | ConflictError:
+    if not is_served:
+        return ConflictError(error.message, hint=error.hint)
+    return ReplacementError(f"the code of plugin {plugin!r}", error.message, see=f"xcore plugin show {plugin}")
+
+
+def _no_rollback(plugin: str, problem: str, hint: str = "change its files, and they are served") -> ConflictError:
+    return ConflictError(f"cannot roll back plugin {plugin!r}: {problem}", hint=hint)

@@ -8,9 +8,12 @@ from pathlib import Path
 from supervisor.errors import ConfigurationError
 from supervisor.plugins import folder as plugin_folder
 from supervisor.plugins.folder import Ignores, PluginFolder, is_no_plugin
+from supervisor.preparation import snapshot
 from supervisor.watching.directory_look import Difference, Look
 from supervisor.watching.folder_watch import FolderWatch
 from supervisor.watching.followed_directory import FollowedDirectory
+
+logger = logging.getLogger(__name__)
 
 Follow = Callable[[Difference, Mapping[str, PluginFolder]], None]
 
@@ -64,8 +67,11 @@ class PluginDirectory:
     async def look(self) -> None:
         """Look now; return when ``follow`` has been told."""
         async with self._looking:
+            before = self._plugins.entries
             difference = await self._plugins.difference()
             if difference and not self._closing:
+                for name in difference.changed:
+                    _log_change(before.get(name), self._plugins.entries[name])
                 self._follow(difference, self._plugins.entries)
 
     async def close(self) -> None:
@@ -78,3 +84,9 @@ class PluginDirectory:
         seen = plugin_folder.look(directory, before, ignores)
         self._watch.directories = plugin_folder.directories(directory, seen.entries.values())
         return seen
+
+
+def _log_change(before: PluginFolder | None, now: PluginFolder) -> None:
+    """Say which files are to blame for what follows."""
+    if before is not None and before.snapshot is not None and now.snapshot is not None:
+        logger.info("Plugin %s has changed: %s", now.name, snapshot.diff(before.snapshot, now.snapshot))

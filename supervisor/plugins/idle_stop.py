@@ -7,9 +7,9 @@ from plugin_runtime.protocol import Cause, State
 from supervisor.clock import Clock
 from supervisor.gateways.gateways import Gateways
 from supervisor.plugins.idleness import Idleness, Order, Outcome, Seen, Stage, look, switched, wake
-from supervisor.plugins.workers import SUPERVISOR, Workers
+from supervisor.plugins.workers import Workers
 from supervisor.supervision.child import Child
-from supervisor.supervision.child_events import StopRequested
+from supervisor.supervision.child_events import SUPERVISOR, StopRequested
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from supervisor.changes import within
 from supervisor.channels.operations import Operation
 from supervisor.config.plugin_keys import MOST_INSTANCES
 from supervisor.environments.build_log import BuildLogs
-from supervisor.errors import ConflictError, InvalidValueError, PluginRefusedError
+from supervisor.errors import ConflictError, InvalidValueError
 from supervisor.monitoring.log_files import LogFiles
 from supervisor.plugins.plugin import Plugin
 from supervisor.plugins.plugins import Plugins
@@ -104,7 +104,7 @@ class PluginOperations:
         return self._view(plugin)
 
     async def delete(self, name: str, actor: str) -> dict[str, Any]:
-        """Forget a plugin that is disabled. Its folder, if there is one, counts as new with the next start."""
+        """Forget a plugin that is disabled. A ``folder`` that is left counts as new with the next start; else ""."""
         plugin = self._changeable(name, "forget", disabled=True)
         if plugin.active:
             raise ConflictError(f"cannot forget plugin {name!r}: it is enabled", hint="disable it first")
@@ -112,10 +112,12 @@ class PluginOperations:
             # Another one of that name would be started beside processes that have its names and its prefix.
             raise ConflictError(f"cannot forget plugin {name!r}: it is still being stopped", hint="try again soon")
         await self._services.repository.delete(name)
-        if not await plugin.has_folder():
+        has_folder = await plugin.has_folder()
+        plugin.forget_record()
+        if not has_folder:
             self._plugins.forget(plugin)
         logger.info("Plugin %s is forgotten (%s)", name, actor)
-        return {"name": name}
+        return {"name": name, "folder": str(plugin.folder) if has_folder else ""}
 
     async def restart(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
         plugin = self._changeable(name, "restart")
@@ -124,7 +126,11 @@ class PluginOperations:
     async def reload(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
         """Serve what its folder says now, also where changes of it are not followed by themselves."""
         plugin = self._changeable(name, "reload")
-        return await self._change(plugin, lambda: plugin.deployment.reload(actor), "reload", wait)
+        return await self._change(plugin, lambda: self._reloaded(plugin, actor), "reload", wait)
+
+    async def _reloaded(self, plugin: Plugin, actor: str) -> None:
+        await plugin.deployment.reload(actor)
+        await _settled(plugin)
 
     async def rollback(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
         """Serve the generation that did before this one."""
@@ -135,19 +141,17 @@ class PluginOperations:
     async def install(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
         """Build its environment anew, and serve from it where it is served at all."""
         plugin = self._changeable(name, "install", disabled=True)
-        if not await plugin.has_folder():
-            raise ConflictError(f"cannot install plugin {name!r}: there is no folder {plugin.folder}")
+        await _check_folder(plugin, "install")
         return await self._change(plugin, lambda: self._installed(plugin, actor), "installation", wait)
 
     async def _installed(self, plugin: Plugin, actor: str) -> None:
         await plugin.deployment.install(actor)
-        await plugin.serving.settled()
+        await _settled(plugin)
 
     async def enable(self, name: str, actor: str, wait: float = 0.0) -> PluginView:
         """Serve it, now and at every start."""
         plugin = self._changeable(name, "enable", disabled=True)
-        if not await plugin.has_folder():
-            raise ConflictError(f"cannot enable plugin {name!r}: there is no folder {plugin.folder}")
+        await _check_folder(plugin, "enable")
         await self._plugins.set_active(plugin, actor, active=True)
         return await self._change(plugin, lambda: self._enabled(plugin, actor), "start", wait)
 
@@ -159,7 +163,7 @@ class PluginOperations:
 
     async def _enabled(self, plugin: Plugin, actor: str) -> None:
         await self._plugins.obey(plugin, Cause.DISABLED, actor)
-        await plugin.serving.settled()
+        await _settled(plugin)
 
     async def scale(self, name: str, instances: int, actor: str, wait: float = 0.0) -> PluginView:
         if not 1 <= instances <= MOST_INSTANCES:
@@ -180,7 +184,8 @@ class PluginOperations:
         """``disabled``: it may be disabled."""
         plugin = self._plugins.named(name)
         if not plugin.active and not disabled:
-            raise PluginRefusedError(name, "it is disabled", hint="enable it first")
+            hint = f"enable it first: xcore plugin enable {name}"
+            raise ConflictError(f"cannot {verb} plugin {name!r}: it is disabled", hint=hint)
         self._check_open(name, verb)
         return plugin
 
@@ -194,8 +199,21 @@ class PluginOperations:
     ) -> PluginView:
         task = self._plugins.begin(plugin, change())
         if wait > 0:
-            await within(wait, task, f"the {what} of plugin {plugin.name!r}")
+            see = f"xcore plugin show {plugin.name}"
+            await within(wait, task, f"the {what} of plugin {plugin.name!r}", see=see)
         return self._view(plugin)
+
+
+async def _check_folder(plugin: Plugin, verb: str) -> None:
+    if not await plugin.has_folder():
+        hint = f"put it there, or have the plugin forgotten: xcore plugin remove {plugin.name}"
+        raise ConflictError(f"cannot {verb} plugin {plugin.name!r}: there is no folder {plugin.folder}", hint=hint)
+
+
+async def _settled(plugin: Plugin) -> None:
+    """Whoever gave an order is to see that it serves: where it is idle, it is woken."""
+    plugin.wake()
+    await plugin.serving.settled()
 
 
 def _prefix(text: str) -> str:

@@ -156,6 +156,10 @@ class Plugin:
         if self.active:
             self.claim_former()
 
+    def forget_record(self) -> None:
+        """Be, for whoever enables it again, as if it had never been here."""
+        self.record = self._count = None
+
     def note_change(self) -> bool:
         """Its folder says something else; whether that is to be followed now, or waits for somebody's order."""
         self.deployment.is_stale = True
@@ -183,7 +187,11 @@ class Plugin:
             ConflictError: it must not have so many, or it is not known yet whether it may.
         """
         if self.prepared is None:
-            raise ConflictError(f"cannot scale plugin {self.name!r}: it is {self.state.value}", hint="mend it first")
+            first = "mend it" if self.error else "let it come up"
+            raise ConflictError(
+                f"cannot scale plugin {self.name!r}: it is {self.state.value}",
+                hint=f"{first} first; see xcore plugin show {self.name}",
+            )
         manifest = self.prepared.build.manifest
         if count > 1 and manifest.exclusive:
             raise ConflictError(

@@ -10,13 +10,13 @@ from plugin_runtime.protocol import Cause, PluginHealth, PluginState
 from supervisor.config.configuration import Configuration
 from supervisor.config.unknown_names import warn_of_unknown_names
 from supervisor.errors import ConflictError, StoreError, UnknownNameError
-from supervisor.plugins.deployment import SUPERVISOR
 from supervisor.plugins.directory import PluginDirectory
 from supervisor.plugins.folder import PluginFolder
 from supervisor.plugins.plugin import Plugin
 from supervisor.plugins.services import PluginServices
 from supervisor.store.exits import ExitLog
 from supervisor.store.repository import PluginRow
+from supervisor.supervision.child_events import SUPERVISOR
 from supervisor.watching.directory_look import Difference
 from supervisor.works import Works
 

@@ -110,12 +110,11 @@ class Serving:
 
     # --- what is done with it ---
 
-    def begin(self, prepared: Prepared, count: int, actor: str) -> Workers:
+    def begin(self, prepared: Prepared, count: int, actor: str) -> None:
         """Start ``count`` workers of ``prepared`` where there are none, under a prefix that is held already."""
         workers = self._workers_of(prepared)
         self._become(prepared, workers)
         workers.start(count, actor)
-        return workers
 
     async def replace(self, prepared: Prepared, count: int, cause: Cause, actor: str) -> None:
         """Have ``count`` workers of ``prepared`` in the place of those that there are; return when they serve.

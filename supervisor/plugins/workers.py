@@ -38,7 +38,7 @@ from supervisor.preparation.preparation import Prepared
 from supervisor.preparation.worker_spec import instance_id, worker_settings, worker_spec
 from supervisor.state_folder import StateFolder
 from supervisor.supervision.child import Child
-from supervisor.supervision.child_events import StartRequested
+from supervisor.supervision.child_events import SUPERVISOR, StartRequested
 from supervisor.supervision.child_notes import ChildNotes
 from supervisor.supervision.child_record import SERVING
 from supervisor.supervision.replacement import Replacement, is_settled
@@ -48,9 +48,6 @@ logger = logging.getLogger(__name__)
 
 NEVER_RESENT = frozenset({Cause.HANG.value, Cause.MEMORY_LIMIT.value, Cause.OUT_OF_MEMORY.value})
 """A request may have been the cause of these deaths: sent again, it would kill the next worker too."""
-
-SUPERVISOR = "supervisor"
-"""Actor of what is done unasked."""
 
 
 class Workers:
@@ -128,15 +125,15 @@ class Workers:
         """Start ``count`` workers."""
         self._grow(count, actor)
 
-    async def start_beside(self, former: Sequence[Child], count: int, cause: Cause, actor: str) -> bool:
-        """Start ``count`` workers beside those of another generation, and return whether all of them serve.
+    async def start_beside(self, former: Sequence[Child], count: int, cause: Cause, actor: str) -> None:
+        """Start ``count`` workers beside those of another generation; return when all of them serve, or one will not.
 
         If one does not become ready, all are taken away again.
         """
         olds = [*former[:count], *[None] * (count - len(former))]
         new = [self._make(number, old.record.restarts + 1 if old else 0) for number, old in enumerate(olds, start=1)]
         self.children = new
-        return await self._replacement.overlap(dict(zip(new, olds, strict=True)), cause, actor)
+        await self._replacement.overlap(dict(zip(new, olds, strict=True)), cause, actor)
 
     def become_current(self) -> None:
         """What gateways are told of this plugin is what these workers say from now on."""

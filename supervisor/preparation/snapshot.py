@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
@@ -25,6 +25,8 @@ ALWAYS = frozenset({"pyproject.toml", "poetry.lock", ".env"})
 """Count at the top of a plugin, whatever else is said."""
 MOST_FILES = 50_000
 """A folder with more is data, and reading it at every change would take longer than a restart."""
+MOST_TOLD = 5
+"""Paths of one kind in a line of the log; a checkout changes thousands."""
 
 _NEVER = GitIgnoreSpec.from_lines(
     [".venv/", ".git/", "__pycache__/", "node_modules/", "*.db", "*.db-*", "*.db.*", "*.sqlite*", "*.log"]
@@ -45,6 +47,16 @@ class Difference:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.modified)
+
+    def __str__(self) -> str:
+        """For the log: "modified run.py; added a.py, b.py", MOST_TOLD of each."""
+        kinds = {"modified": self.modified, "added": self.added, "removed": self.removed}
+        return "; ".join(f"{kind} {_told(paths)}" for kind, paths in kinds.items() if paths)
+
+
+def _told(paths: Sequence[str]) -> str:
+    more = len(paths) - MOST_TOLD
+    return ", ".join(paths[:MOST_TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
 def diff(old: "Snapshot", new: "Snapshot") -> Difference:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from plugin_runtime.protocol import Cause, Failed
 from supervisor.spec import ExitStatus
 
+SUPERVISOR = "supervisor"
+"""Actor of what we do unasked."""
+
 # --- events: what others ask for; legal in every state ------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from plugin_runtime.protocol import Cause, ExitCode, State
 from supervisor.spec import ExitStatus
 from supervisor.supervision.child_events import (
+    SUPERVISOR,
     Adopted,
     Arm,
     AskToStop,
@@ -44,9 +45,6 @@ STACKS_TIMEOUT = 0.5
 """Seconds between asking for the stacks and SIGKILL, which would overtake the request. Writing takes milliseconds."""
 KILL_TIMEOUT = 10.0
 """Seconds after SIGKILL until we say that the process does not go. A machine that swaps needs some of them."""
-
-SUPERVISOR = "supervisor"
-"""Actor of what we do unasked."""
 
 _PERMANENT = frozenset({ExitCode.INVALID, ExitCode.UNSUPPORTED_PYTHON})
 """Exit codes that no restart heals."""

@@ -23,7 +23,7 @@ from supervisor.run_folder import remove_files
 from supervisor.spec import ChildSpec, Timeouts
 from supervisor.state_folder import StateFolder
 from supervisor.supervision.child import Child
-from supervisor.supervision.child_events import StartRequested
+from supervisor.supervision.child_events import SUPERVISOR, StartRequested
 from supervisor.supervision.surroundings import Surroundings
 from supervisor.supervision.tree import Tree
 
@@ -72,7 +72,7 @@ class Guarding:
         self._tree, self._folder = tree, around.folder
         self._child = Child(spec, self, around)
         tree.add(self._child)
-        self._child.post(StartRequested("supervisor"))
+        self._child.post(StartRequested(SUPERVISOR))
 
     def let_go(self) -> None:
         """Leave it to the next supervisor, which tells it to leave when it has one of its own."""
@@ -81,7 +81,7 @@ class Guarding:
     async def stop(self) -> None:
         """End it, as the last of all."""
         if not self._let_go:
-            await self._tree.remove(self._child, Cause.SHUTDOWN, "supervisor")
+            await self._tree.remove(self._child, Cause.SHUTDOWN, SUPERVISOR)
 
     # --- ChildOwner ---
 

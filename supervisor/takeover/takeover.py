@@ -29,7 +29,7 @@ from supervisor.run_folder import clear_run_folder, remove_files
 from supervisor.spec import ChildSpec, ExitStatus, RestartPolicy, RestartWhen, Timeouts
 from supervisor.state_folder import StateFolder
 from supervisor.supervision.child import Child
-from supervisor.supervision.child_events import StartRequested, StopRequested
+from supervisor.supervision.child_events import SUPERVISOR, StartRequested, StopRequested
 from supervisor.supervision.exits import exit_record, explain
 from supervisor.supervision.surroundings import Surroundings
 from supervisor.supervision.tree import Tree
@@ -165,13 +165,13 @@ class Takeover:
         child = Child(spec_of(record), self, self._around.only(record))
         self._unwanted[child] = record
         self._tree.add_former(child)
-        child.post(StartRequested("supervisor"))
+        child.post(StartRequested(SUPERVISOR))
         return child
 
     def _end(self, child: Child) -> None:
         if child.state in {State.STARTING, State.RUNNING, State.STALLED}:
             cause = Cause.RELOAD if child.spec.kind in ADOPTED else Cause.PARENT_LOST
-            child.post(StopRequested(cause, "supervisor"))
+            child.post(StopRequested(cause, SUPERVISOR))
 
     # --- ChildOwner ---
 
@@ -208,7 +208,7 @@ class Takeover:
         self._recorded(record)
         self._gone.pop(child, _nobody_waits)()
         # Later: whoever says that it has ended is about to settle it.
-        removal = self._tree.remove(child, Cause.FINISHED, "supervisor")
+        removal = self._tree.remove(child, Cause.FINISHED, SUPERVISOR)
         self._leaving.begin(removal, f"retire-{child.spec.id}")
 
 

@@ -9,6 +9,7 @@ from supervisor.config.policies import restart_policy
 from supervisor.environments.installer import BASE
 from supervisor.preparation.worker_spec import template_of
 from supervisor.processes.spawn import clean_environment
+from supervisor.supervision.child_events import SUPERVISOR
 from supervisor.tasks.spec import TaskBuild
 from supervisor.templates.births import Births
 from supervisor.templates.member import Member
@@ -39,7 +40,7 @@ class BaseTemplate:
         self._births.enter(member)
         self._template = template
         if former is not None:
-            self._retiring.begin(former.retire(Cause.RELOAD, "supervisor"), f"retire-{former.child}")
+            self._retiring.begin(former.retire(Cause.RELOAD, SUPERVISOR), f"retire-{former.child}")
 
     def _make(self, build: TaskBuild) -> Template:
         settings = self._live.current.supervisor

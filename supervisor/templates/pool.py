@@ -16,6 +16,7 @@ from supervisor.config.settings import SupervisorSettings
 from supervisor.preparation.preparation import Prepared
 from supervisor.preparation.worker_spec import SHARED, template_spec
 from supervisor.spec import ChildSpec
+from supervisor.supervision.child_events import SUPERVISOR
 from supervisor.templates.births import Births
 from supervisor.templates.member import Member
 from supervisor.templates.module_list import ModuleList
@@ -110,7 +111,7 @@ class TemplatePool:
 
     def _retire_soon(self, template: Template | None) -> None:
         if template is not None:
-            self._retirements.begin(template.retire(Cause.RELOAD, "supervisor"), f"retire-{template.child}")
+            self._retirements.begin(template.retire(Cause.RELOAD, SUPERVISOR), f"retire-{template.child}")
 
 
 def _may_stay(member: Member, spec: ChildSpec, preload: tuple[str, ...], packages: frozenset[str]) -> bool:

@@ -30,7 +30,7 @@ from supervisor.processes.spawn import Process, claim, make_pipes, marking
 from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
 from supervisor.supervision.child import Child
-from supervisor.supervision.child_events import Hung, RestartRequested, StartRequested, StopRequested
+from supervisor.supervision.child_events import SUPERVISOR, Hung, RestartRequested, StartRequested, StopRequested
 from supervisor.supervision.origin import Birth
 from supervisor.supervision.surroundings import Surroundings
 from supervisor.supervision.tree import Tree
@@ -139,7 +139,7 @@ class Template:
     def start(self) -> None:
         """One that has its name is about to be retired."""
         self._services.tree.supersede(self.child)
-        self.child.post(StartRequested("supervisor"))
+        self.child.post(StartRequested(SUPERVISOR))
 
     async def retire(self, cause: Cause, actor: str) -> None:
         """Stop it and take it out of the process table; what it has forked is not touched."""
@@ -151,7 +151,7 @@ class Template:
     def stop_unless_needed(self) -> None:
         """Without owners there is nothing to fork."""
         if not self.owners:
-            self.child.post(StopRequested(Cause.SCALE_DOWN, "supervisor"))
+            self.child.post(StopRequested(Cause.SCALE_DOWN, SUPERVISOR))
 
     def note(self, about: str, sentence: str, level: int = logging.WARNING) -> None:
         """Say what does not work with it: once, however often it is started."""
@@ -195,7 +195,7 @@ class Template:
         self._renewal = None
         if self.is_ready and self._is_outdated:  # otherwise it is looked at again when it is ready
             self._renewals += 1
-            self.child.post(RestartRequested(Cause.RECYCLE, "supervisor"))
+            self.child.post(RestartRequested(Cause.RECYCLE, SUPERVISOR))
 
     async def fork(self, birth: Birth, folder: StateFolder) -> Process:
         """Have a process forked; the caller hands it to the reaper before the loop turns again.
@@ -273,7 +273,7 @@ class Template:
             return
         self.note(module, f"{failure.message}; it goes on without that")
         self._modules.leave_out(module)
-        asyncio.get_running_loop().call_soon(self.child.post, StartRequested("supervisor"))
+        asyncio.get_running_loop().call_soon(self.child.post, StartRequested(SUPERVISOR))
 
     def connected(self, child: Child) -> None:
         """It is told all in its Welcome."""

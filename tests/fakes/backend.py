@@ -47,7 +47,7 @@ ANSWERS = {
     "plugins.show": PLUGIN,
     "plugins.add": PLUGIN,
     "plugins.update": PLUGIN,
-    "plugins.delete": {"name": "hello"},
+    "plugins.delete": {"name": "hello", "folder": "/x/plugins/hello"},
     "plugins.restart": PLUGIN,
     "plugins.reload": PLUGIN,
     "plugins.rollback": PLUGIN,

@@ -1,6 +1,7 @@
 """Settings from environment variables: the same for dataclasses and pydantic models, and clear about what is wrong."""
 
 import dataclasses
+import datetime as dt
 import enum
 import os
 from dataclasses import dataclass, field
@@ -50,6 +51,37 @@ class Model(pydantic.BaseModel):
     hosts: list[str] = []
     limits: dict[str, int] = {}
     anything: Any = None
+
+
+class Level(enum.Enum):
+    LOW = 1
+    HIGH = 2
+
+
+@dataclass
+class PlainTyped:
+    mode: Literal["fast", "slow"] = "slow"
+    level: "Literal[1, 2] | None" = None
+    known: Literal[Level.HIGH] = Level.HIGH
+    day: dt.date | None = None
+    since: dt.datetime | None = None
+    at: dt.time | None = None
+    every: dt.timedelta | None = None
+    raw: bytes = b""
+    unique: set[str] = field(default_factory=set)
+
+
+class Typed(pydantic.BaseModel):
+    mode: Literal["fast", "slow"] = "slow"
+    day: dt.date | None = None
+    since: dt.datetime | None = None
+    at: dt.time | None = None
+
+
+class Aliased(pydantic.BaseModel):
+    url: str = pydantic.Field(validation_alias="DATABASE")
+    key: str = pydantic.Field(validation_alias=pydantic.AliasChoices(pydantic.AliasPath("keys", 0), "apiKey", "key"))
+    user: str = pydantic.Field(alias="shown", validation_alias="taken")
 
 
 class Richer(pydantic.BaseModel):
@@ -135,6 +167,56 @@ def test_lists_are_json(text):
         read(Plain, BOOK_SHOP_URL="", BOOK_SHOP_HOSTS=text)
     with pytest.raises(SettingsError, match="BOOK_SHOP_HOSTS"):
         read(Model, BOOK_SHOP_URL="", BOOK_SHOP_HOSTS=text)
+
+
+@pytest.mark.parametrize("model", [PlainTyped, Typed])
+def test_choices_and_moments_are_read_by_both(model):
+    """As ISO 8601 has them, with the Z that older Pythons do not read."""
+    settings = read(
+        model,
+        BOOK_SHOP_MODE="fast",
+        BOOK_SHOP_DAY="2026-03-01",
+        BOOK_SHOP_SINCE="2026-03-01T08:30:00Z",
+        BOOK_SHOP_AT="08:30",
+    )
+    assert (settings.mode, settings.day) == ("fast", dt.date(2026, 3, 1))
+    assert settings.since == dt.datetime(2026, 3, 1, 8, 30, tzinfo=dt.UTC)
+    assert settings.at == dt.time(8, 30)
+
+
+def test_a_dataclass_takes_seconds_for_a_duration_and_choices_that_are_no_texts():
+    """A member of an enum by its value, as where the whole enum is the type."""
+    settings = read(PlainTyped, BOOK_SHOP_EVERY="1.5", BOOK_SHOP_LEVEL="2", BOOK_SHOP_KNOWN="2")
+    assert (settings.every, settings.level, settings.known) == (dt.timedelta(seconds=1.5), 2, Level.HIGH)
+
+
+def test_a_dataclass_says_what_it_wants_instead():
+    """And of a type that no text makes, that it is not the text that is wrong."""
+    with pytest.raises(SettingsError) as raised:
+        read(
+            PlainTyped,
+            BOOK_SHOP_MODE="s3cret",
+            BOOK_SHOP_DAY="s3cret",
+            BOOK_SHOP_EVERY="1e99",
+            BOOK_SHOP_RAW="s3cret",
+            BOOK_SHOP_UNIQUE="[[]]",
+        )
+    assert raised.value.problems == [
+        "BOOK_SHOP_MODE is none of 'fast', 'slow'",
+        "BOOK_SHOP_DAY is no date",
+        "BOOK_SHOP_EVERY is no number of seconds",
+        "BOOK_SHOP_RAW cannot be read: a text makes no bytes",
+        "BOOK_SHOP_UNIQUE is no set",
+    ]
+
+
+def test_an_alias_that_is_only_for_reading_counts():
+    """The model takes the value under it; the variable is that of the field, in problems as well."""
+    settings = read(Aliased, BOOK_SHOP_URL="u", BOOK_SHOP_KEY="k", BOOK_SHOP_USER="ada")
+    assert (settings.url, settings.key, settings.user) == ("u", "k", "ada")
+    with pytest.raises(SettingsError) as raised:
+        read(Aliased, BOOK_SHOP_KEY="k", BOOK_SHOP_USER="ada")
+    assert raised.value.problems == ["BOOK_SHOP_URL is missing"]
 
 
 def test_pydantic_says_what_it_wants_instead():

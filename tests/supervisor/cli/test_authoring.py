@@ -90,6 +90,7 @@ def test_with_json_it_tells_what_it_made(xcore, project):
         "url": "http://127.0.0.1:8082/app/shop/",
         "task": "shop_task",
         "made": [str(project / path) for path in paths],
+        "disabled": False,
     }
 
 
@@ -102,6 +103,17 @@ def test_a_running_xcore_is_named_with_its_real_address(xcore, project):
     (run / "gateway.json").write_text('{"url": "http://127.0.0.1:4711"}')
     out = xcore("plugin", "new", "two").out
     assert "xcore finds it while it runs; then it is served at http://127.0.0.1:4711/app/two/\n" in out
+
+
+def test_a_name_that_is_disabled_is_told_with_how_to_enable_it(xcore, project, supervisor):
+    """One that was removed once stays disabled: it would be waited for in vain."""
+    (project / ".xcore" / "run" / "gateway.json").write_text('{"url": "http://127.0.0.1:4711"}')
+    supervisor.answers["plugins.list"] = [{"name": "shop", "active": False}, {"name": "blog", "active": True}]
+    last = xcore("plugin", "new", "shop").out.splitlines()[-1]
+    assert last.startswith("A plugin of that name was disabled, and stays so. Enable it: ")
+    assert last.endswith("xcore plugin enable shop; then it is served at http://127.0.0.1:4711/app/shop/")
+    assert json.loads(xcore("plugin", "new", "shop2", "--json").out)["disabled"] is False
+    assert "xcore finds it while it runs" in xcore("plugin", "new", "cart").out
 
 
 @pytest.mark.parametrize(
@@ -208,14 +220,41 @@ def test_every_problem_is_told_with_what_to_do_and_where(check):
     outcome = check("shop", "--no-install", problems=[other, WRONG], skipped=["environment", "code"])
     assert (outcome.code, check.install) == (1, False)
     assert outcome.out.splitlines() == [
-        "manifest: unknown key; did you mean 'app'?",
-        "import: no flask\\x1b[2J; add it",
-        "  run.py:2",
-        "  File",
-        "  Error",
-        "  x",
+        "error:      manifest: unknown key",
+        "            did you mean 'app'?",
+        "error:      import: no flask\\x1b[2J",
+        "            add it",
+        "where:      run.py:2",
+        "traceback:  File",
+        "            Error",
+        "last lines: x",
         "not looked at: environment, code",
         "shop: problems: 2",
+    ]
+
+
+def test_the_line_that_is_wrong_is_shown_and_last_lines_once(check):
+    """What a process printed is told with each of its errors, and holds the tracebacks of all of them."""
+    tail = ["a hint", "File", "Error", "File 2"]
+    first = dataclasses.replace(WRONG, hint="add it\nor not", excerpt=[">    2 | import flask"], log_tail=tail)
+    second = dataclasses.replace(WRONG, location="", traceback="File 2", log_tail=tail)
+    third = dataclasses.replace(WRONG, location="", traceback="", log_tail=["else"], problems=["one", "two"])
+    assert check("shop", problems=[first, second, third]).out.splitlines() == [
+        "error:      import: no flask\\x1b[2J",
+        "            add it",
+        "            or not",
+        "where:      run.py:2",
+        "            >    2 | import flask",
+        "traceback:  File",
+        "            Error",
+        "error:      import: no flask\\x1b[2J",
+        "            add it",
+        "traceback:  File 2",
+        "last lines: a hint",
+        "error:      import: one",
+        "            two",
+        "last lines: else",
+        "shop: problems: 3",
     ]
 
 

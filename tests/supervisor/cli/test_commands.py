@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.admin.plugins import LONGEST_WAIT
 from plugin_runtime.protocol import Error
 from supervisor.cli import steps
 from supervisor.cli.options import Target
+from supervisor.environments.builder import BuildSettings
 
 INSTANCE = {
     "id": "hello.1",
@@ -122,7 +124,7 @@ def test_an_error_of_the_supervisors_ends_with_1_and_its_message(xcore, supervis
         (["plugin", "enable", "hello"], "plugins.enable", PLUGIN),
         (["plugin", "disable", "hello"], "plugins.disable", PLUGIN),
         (["plugin", "restart", "hello"], "plugins.restart", PLUGIN),
-        (["plugin", "remove", "hello"], "plugins.delete", {"name": "hello"}),
+        (["plugin", "remove", "hello"], "plugins.delete", {"name": "hello", "folder": ""}),
         (["plugin", "logs", "hello"], "plugins.logs", ["one", "two"]),
         (["token", "list"], "tokens.list", [TOKEN]),
         (["token", "create", "--role", "admin", "--name", "ci"], "tokens.create", {"token": "secret", **TOKEN}),
@@ -187,6 +189,9 @@ def test_a_build_under_way_is_shown_with_its_step_its_last_line_and_its_log(xcor
     assert "progress:   installing dependencies, for 12.3 s: - Installing six\\x1b[2J\n" in shown
     assert "build log:  /x/logs/builds/hello/000001-a.log\n" in shown
     assert "installing (installing dependencies)" in xcore("plugin", "list").out
+    step = "making a virtual environment with Python 3.11.7 at /usr/bin/python3.11"
+    supervisor.answers["plugins.list"] = [{**plugin, "progress": {**BUILDING, "step": step}}]
+    assert "installing (making a virtual environment with ...)  " in xcore("plugin", "list").out
 
 
 def test_a_supervisor_that_tells_no_progress_is_shown_without(xcore, supervisor):
@@ -262,6 +267,36 @@ def test_a_plugin_that_serves_older_code_says_so_everywhere(xcore, supervisor):
     assert said in xcore("plugin", "list").out
     supervisor.answers["system.status"] = {**STATUS, "plugins": [outdated]}
     assert f"plugin broken is running: {said}" in xcore("status").out
+
+
+def test_forgetting_a_plugin_names_the_folder_that_would_bring_it_back(xcore, supervisor):
+    """Otherwise it is served again after the next start; a supervisor of the version before does not tell."""
+    supervisor.answers["plugins.delete"] = {"name": "hello", "folder": "/x/plugins/hello\x1b[2J"}
+    assert xcore("plugin", "remove", "hello").out == (
+        "hello is forgotten; its folder /x/plugins/hello\\x1b[2J is still there: remove it, "
+        "or the next start of xcore serves it as a new plugin\n"
+    )
+    for answer in ({"name": "hello", "folder": ""}, {"name": "hello"}):
+        supervisor.answers["plugins.delete"] = answer
+        assert xcore("plugin", "remove", "hello").out == "hello is forgotten\n"
+
+
+def test_install_waits_for_longer_than_a_build_may_take(xcore, supervisor):
+    """A build that fails at its limit is told with its error, not as one that took too long; gateways allow it, too."""
+    supervisor.answers["plugins.install"] = PLUGIN
+    assert xcore("plugin", "install", "hello").code == 0
+    assert BuildSettings().time_limit + 60.0 < supervisor.arguments_of("plugins.install")["wait"] <= LONGEST_WAIT
+
+
+@pytest.mark.parametrize("begin", ["", "cannot load ", "cannot start "])
+def test_what_is_wrong_is_told_beside_a_name_without_it(xcore, supervisor, begin):
+    """A table has the name already, and no room."""
+    broken = {**BROKEN, "error": {**BROKEN["error"], "message": f"{begin}plugin 'broken': it is bad"}}
+    refused = {**BROKEN, "error": {**BROKEN["error"], "message": "plugin 'broken' refused: '/x' is reserved"}}
+    supervisor.answers["plugins.list"] = [broken, refused]
+    first, second = xcore("plugin", "list").out.splitlines()[1:]
+    assert first.split(maxsplit=5)[4:] == ["1.0", "it is bad"]
+    assert second.split(maxsplit=5)[4:] == ["1.0", "'/x' is reserved"]
 
 
 def test_nothing_to_list_is_said_on_stderr(xcore, supervisor):

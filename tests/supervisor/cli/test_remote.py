@@ -114,6 +114,13 @@ def test_an_order_to_a_task_returns_the_task(gateway, operation, arguments, path
     assert [request[:2] for request in gateway.requests] == [("POST", path), ("GET", "/admin/tasks/my%20task")]
 
 
+def test_a_token_that_is_missing_or_no_longer_good_is_told_with_where_to_put_one(gateway):
+    """The gateway speaks of a header, which nobody writes who types a command."""
+    gateway.answer = (401, b'{"type": "Unauthorized", "message": "this needs a token"}')
+    with pytest.raises(XcoreError, match=r"^this needs a token; .* XCORE_TOKEN, .*xcore token create"):
+        call(gateway.url, "", "plugins.list", 5.0, {})
+
+
 def test_an_order_that_is_refused_is_not_followed_by_a_question(gateway):
     """The refusal is the answer."""
     gateway.answer = (409, b'{"type": "Conflict", "message": "it is stopped"}')

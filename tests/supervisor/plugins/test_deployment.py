@@ -107,7 +107,9 @@ def test_what_cannot_be_prepared_leaves_all_as_it_was(run):
         hello = await serving(at)
         before, told = pids(hello), len(at.gateway.of(RoutingSnapshot))
         at.preparation.plans["hello"] = broken()
-        with pytest.raises(ReplacementError, match="no module named flask; the one before goes on serving"):
+        with pytest.raises(
+            ReplacementError, match="flask; the one before goes on serving; see xcore plugin show hello"
+        ):
             await reload(at)
         view = await at.orders.show("hello")
         assert (view.state, view.generation, view.error.message) == ("running", "one", "no module named flask")
@@ -717,7 +719,7 @@ def test_a_plugin_without_a_folder_cannot_be_enabled(run):
         at.repository.knows("ghost", active=True)
         await at.discover()
         assert (at.state("ghost"), at.repository.active) == ("disabled", {"ghost": False})
-        with pytest.raises(ConflictError, match="there is no folder"):
+        with pytest.raises(ConflictError, match=r"there is no folder .*; put it there, .*: xcore plugin remove ghost"):
             await at.orders.enable("ghost", "operator")
 
     run(scenario)
@@ -742,10 +744,10 @@ def test_a_record_may_come_before_its_folder(run):
         with pytest.raises(ConflictError, match="it is enabled; disable it first"):
             await at.orders.delete("shop", "operator")
         await at.orders.disable("shop", "operator", wait=DEADLINE)
-        assert await at.orders.delete("shop", "operator") == {"name": "shop"}
+        assert await at.orders.delete("shop", "operator") == {"name": "shop", "folder": str(at.directory / "shop")}
         assert (at.state("shop"), at.repository.forgotten) == ("disabled", ["shop"])
         shutil.rmtree(at.directory / "shop")
-        await at.orders.delete("shop", "operator")
+        assert await at.orders.delete("shop", "operator") == {"name": "shop", "folder": ""}
         assert "shop" not in at.plugins
 
     run(scenario)

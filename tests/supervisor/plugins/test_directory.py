@@ -118,6 +118,22 @@ def test_what_is_done_to_plugins_is_told_by_name(plugins):
     asyncio.run(scenario())
 
 
+def test_the_log_names_the_files_that_changed(plugins, caplog):
+    """Whoever wonders why a plugin was reloaded finds what was saved; one that cannot be read is told of elsewhere."""
+    caplog.set_level("INFO")
+
+    async def scenario():
+        write(plugins / "shop", name="old.py")
+        async with following(plugins) as follower:
+            (plugins / "shop" / "old.py").rename(plugins / "shop" / "new.py")
+            write(plugins / "shop", "x = 2")
+            await follower.knows_all()
+
+    asyncio.run(scenario())
+    told = [line.removeprefix("Plugin shop has changed: ") for line in caplog.messages if "has changed" in line]
+    assert set("; ".join(told).split("; ")) == {"modified run.py", "added new.py", "removed old.py"}
+
+
 def test_what_is_no_code_is_told_of_to_nobody_and_not_even_looked_at(plugins, monkeypatch):
     """Environments, databases, swap files: a plugin at work changes them all the time."""
     events = counted_events(monkeypatch)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from plugin_runtime.gateway_protocol import Wake
-from tests.fakes.waiting import settle, until
+from tests.fakes.waiting import DEADLINE, settle, until
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
@@ -154,6 +154,21 @@ def test_a_restart_waits_for_what_still_leaves_after_a_wake(run, tmp_path):
         await at.orders.restart("hello", "operator", wait=5.0)
         assert pids(at) != woken
         assert [record.cause for record in at.exits] == ["idle", "operator"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("order", ["reload", "install", "enable"])
+def test_an_order_that_is_to_have_it_served_wakes_an_idle_plugin(run, order):
+    """Also where there is nothing else to be done: it would be told as one that does not run."""
+
+    async def scenario(at):
+        at.add("hello", steps=QUIET, idle_stop=0.1)
+        await at.discover()
+        await at.reaches("hello", "running")
+        await asleep(at)
+        view = await getattr(at.orders, order)("hello", "operator", wait=DEADLINE)
+        assert (view.state, [instance.state for instance in view.instances]) == ("running", ["running"])
 
     run(scenario)
 

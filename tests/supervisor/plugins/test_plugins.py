@@ -12,7 +12,6 @@ from plugin_runtime.wire import Envelope
 from supervisor.config.plugin_keys import PluginOverrides
 from supervisor.errors import (
     ConflictError,
-    PluginRefusedError,
     ReplacementError,
     StoreUnavailableError,
     TookTooLongError,
@@ -95,7 +94,8 @@ def test_a_disabled_plugin_is_listed_and_left_alone(run):
         await at.discover()
         assert (at.state("hello"), at.preparation.calls) == ("disabled", [])
         assert at.plugins.health()["hello"].wanted == 0
-        with pytest.raises(PluginRefusedError, match="it is disabled; enable it first"):
+        said = "cannot restart plugin 'hello': it is disabled; enable it first: xcore plugin enable hello"
+        with pytest.raises(ConflictError, match=said):
             await at.orders.restart("hello", "operator")
         assert [view.name for view in await at.orders.list_plugins(active=True)] == []
         assert [view.name for view in await at.orders.list_plugins(active=False)] == ["hello"]
@@ -214,6 +214,70 @@ def test_restart_of_a_plugin_that_could_not_be_brought_up_tries_again(run):
     run(scenario)
 
 
+def test_reload_of_a_plugin_that_could_not_be_brought_up_ends_when_it_is_ready(run):
+    """Whoever mended it and reloads it is told that it serves, not that it starts."""
+
+    async def scenario(at):
+        at.add_broken("hello", broken())
+        await at.discover()
+        assert at.state("hello") == "failed"
+        at.add("hello", instances=2)
+        view = await at.orders.reload("hello", "operator", wait=DEADLINE)
+        assert (view.state, view.error, at.plugins.named("hello").ready) == ("running", None, 2)
+
+    run(scenario)
+
+
+def test_reload_of_a_plugin_that_nothing_serves_says_so_and_what_to_do(run):
+    """No code before goes on serving."""
+
+    async def scenario(at):
+        at.add_broken("hello", broken())
+        await at.discover()
+        with pytest.raises(ConflictError, match=r"^no module named flask; add it$"):
+            await at.orders.reload("hello", "operator", wait=DEADLINE)
+
+    run(scenario)
+
+
+def test_what_cannot_be_done_before_it_serves_says_whether_to_wait_or_to_mend_it(run):
+    """One that is still being installed has nothing that could be mended."""
+
+    async def scenario(at):
+        gate = at.preparation.gates["slow"] = asyncio.Event()
+        at.add("slow")
+        at.add_broken("faulty", broken())
+        await at.plugins.discover()
+        await at.reaches("faulty", "failed")
+        with pytest.raises(ConflictError, match="let it come up first; see xcore plugin show slow"):
+            await at.orders.scale("slow", 2, "operator")
+        with pytest.raises(ConflictError, match="nothing serves it; see xcore plugin show slow"):
+            await at.orders.rollback("slow", "operator")
+        with pytest.raises(ConflictError, match="mend it first; see xcore plugin show faulty"):
+            await at.orders.scale("faulty", 2, "operator")
+        gate.set()
+        await at.plugins.settled()
+
+    run(scenario)
+
+
+def test_what_is_forgotten_is_enabled_as_one_that_is_new(run):
+    """The number of instances was of the record."""
+
+    async def scenario(at):
+        at.add("hello")
+        await at.discover()
+        hello = await at.reaches("hello", "running")
+        await at.orders.scale("hello", 2, "operator", wait=DEADLINE)
+        await at.orders.disable("hello", "operator", wait=DEADLINE)
+        await at.orders.delete("hello", "operator")
+        assert hello.record is None
+        view = await at.orders.enable("hello", "operator", wait=DEADLINE)
+        assert (view.wanted, len(view.instances)) == (1, 1)
+
+    run(scenario)
+
+
 def test_restart_waits_while_it_is_being_brought_up(run):
     """Row 50: what is done with one plugin is serialised."""
 
@@ -239,7 +303,8 @@ def test_restart_gives_up_waiting_not_restarting(run):
         at.add("hello", steps=("hello", "ready", "deaf", "serve"), stop_timeout=1.0)
         await at.discover()
         await at.reaches("hello", "running")
-        with pytest.raises(TookTooLongError, match="restart of plugin 'hello' is not done after"):
+        said = "the restart of plugin 'hello' is not done after 0.05 s; it goes on; see xcore plugin show hello"
+        with pytest.raises(TookTooLongError, match=said):
             await at.orders.restart("hello", "operator", wait=0.05)
         await until(lambda: at.exits, "it is replaced all the same")
         await at.reaches("hello", "running")

@@ -183,6 +183,13 @@ def test_a_difference_tells_added_removed_and_modified(tmp_path):
     assert not diff(old, old)
 
 
+def test_a_difference_is_told_in_one_short_line():
+    """A checkout changes thousands of files, and the log is to be read."""
+    assert str(Difference(("b.py", "c.py"), (), ("run.py",))) == "modified run.py; added b.py, c.py"
+    assert str(Difference(removed=tuple("abcdefg"))) == "removed a, b, c, d, e and 2 more"
+    assert str(Difference(removed=tuple("abcde"))) == "removed a, b, c, d, e"
+
+
 files = st.dictionaries(st.text("ab/", min_size=1, max_size=3), st.sampled_from(["1", "2"]), max_size=5)
 
 
