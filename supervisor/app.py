@@ -348,6 +348,7 @@ class Supervisor:
             self._configuration.plugins_directory,
             lambda: self._live.current.manager.snapshot.ignores,
             self._configuration.manager.plugins.interval,
+            workshop.preparation.env_file,
         )
         plugins = Plugins(directory, services, self._store.exits)
         self._plugin_operations = PluginOperations(plugins, services, logs, workshop.build_logs)

@@ -7,6 +7,7 @@
     +-- EnvironmentBuildError   an environment cannot be built
         +-- BuildInterruptedError   by no fault of what is to be installed; may heal by itself
     +-- DiskFullError           no room for what a plugin is served from; likewise
+    +-- OutOfResourcesError     the machine lacks descriptors, memory, a disk that answers; likewise
     +-- SpawnError              the operating system did not start a process
     +-- StateFolderLockedError  another supervisor, or the guard of one, works on the same state folder
     +-- NotRunningError         no supervisor answers on the command socket
@@ -102,6 +103,12 @@ class DiskFullError(XcoreError):
     """Something could not be written since a file system is full; worth another try."""
 
     status = 507
+
+
+class OutOfResourcesError(XcoreError):
+    """The machine could not do what was asked of it: nobody's fault who wrote a plugin, and worth another try."""
+
+    status = 503
 
 
 class SpawnError(XcoreError):

@@ -47,7 +47,12 @@ class NewPlugin:
     @property
     def prefix(self) -> str:
         """The default of its contract, in so many words."""
-        return f"/app/{self.name}" if self.template in {PluginTemplate.ROUTER, PluginTemplate.TASK} else f"/{self.name}"
+        return f"/app/{self.name}" if self.is_imported_by_name else f"/{self.name}"
+
+    @property
+    def is_imported_by_name(self) -> bool:
+        """It has a run.py."""
+        return self.template in {PluginTemplate.ROUTER, PluginTemplate.TASK}
 
     @property
     def task(self) -> str:
@@ -130,6 +135,9 @@ def _check(plugin: NewPlugin, configuration: "Configuration") -> None:
         claims_of(written_prefixes(configuration)).claim(plugin.name, plugin.prefix)
     except PluginRefusedError as error:
         raise PluginRefusedError(plugin.name, error.problem, hint="choose another name") from error
+    if plugin.is_imported_by_name and "." in plugin.name:
+        problem = "a plugin with a run.py is imported by its name, and it has a dot"
+        raise PluginRefusedError(plugin.name, problem, hint="choose another name, or another template")
     if plugin.task and (problem := name_problem(plugin.task)):
         problem = f"it cannot have a task {plugin.task!r}: {problem}"
         raise PluginRefusedError(plugin.name, problem, hint="choose another name, or another template")

@@ -20,7 +20,9 @@ def read_dotenv(text: str) -> DotenvFile:
     variables: dict[str, str] = {}
     problems = []
     for binding in parse_stream(io.StringIO(text)):
-        if binding.key is not None and binding.value is not None:
+        if "\0" in binding.original.string:  # no program can be started with such a variable
+            problems.append(f"line {line_of(binding)}: it is left out; remove the NUL character in it")
+        elif binding.key is not None and binding.value is not None:
             variables[binding.key] = binding.value
         elif binding.error or binding.key is not None:
             problems.append(f"line {line_of(binding)}: it is left out; write NAME=value, or # for a comment")

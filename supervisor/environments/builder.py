@@ -13,9 +13,10 @@ import secrets
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from supervisor.environments import poetry_program
@@ -23,7 +24,7 @@ from supervisor.environments.build_lock import alone
 from supervisor.environments.build_log import BuildLog, BuildLogs
 from supervisor.environments.diagnosis import diagnose
 from supervisor.environments.environment import Environment, Interpreter
-from supervisor.environments.file_system import FULL, fullest
+from supervisor.environments.file_system import FULL, SHORT, fullest
 from supervisor.environments.fingerprint import fingerprint
 from supervisor.environments.package_index import PackageIndex, PackageSource
 from supervisor.environments.progress import BuildProgress, OnProgress
@@ -35,6 +36,7 @@ MARK = "complete.json"
 CACHE = ".cache"
 """Downloads, shared by all builds: Poetry writes its files there by renames. No plugin's name starts with a dot."""
 
+_QUEUED = "waiting for other builds"
 _WAITING = "waiting for another process that builds it"
 
 logger = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ class Plan:
     logs: str = ""
     """Under which the logs of its builds are kept, if that is not the owner's name."""
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return fingerprint(self.project, self.interpreter)
 
@@ -153,10 +155,11 @@ class Builder:
             hint = "start it once without --offline, where the package index can be reached"
             raise EnvironmentBuildError(plan.name, "it would have to be installed, and xcore runs offline", hint=hint)
         owner = self._owners[plan.owner]
-        if owner.locked() or self._slots.locked():
-            on_progress(BuildProgress("waiting for other builds"))
+        if owner.locked():
+            on_progress(BuildProgress(_QUEUED))
         try:
-            async with owner, self._slots, alone(plan.owner, lambda: on_progress(BuildProgress(_WAITING))):
+            # The slot last: what another process builds meanwhile keeps nobody else from it.
+            async with owner, alone(plan.owner, lambda: on_progress(BuildProgress(_WAITING))), self._slot(on_progress):
                 newest = existing(plan)
                 if newest is not None and newest != former:  # somebody else has built it while this one waited
                     return newest
@@ -167,7 +170,15 @@ class Builder:
                 finally:
                     self._building.discard(folder)
         except OSError as error:
-            raise EnvironmentBuildError(plan.name, f"{error.filename or plan.owner}: {error.strerror}") from error
+            raise _kind(error)(plan.name, f"{error.filename or plan.owner}: {error.strerror}") from error
+
+    @asynccontextmanager
+    async def _slot(self, on_progress: OnProgress) -> AsyncIterator[None]:
+        """One of as many builds as may run side by side."""
+        if self._slots.locked():
+            on_progress(BuildProgress(_QUEUED))
+        async with self._slots:
+            yield
 
     async def _build_logged(self, plan: Plan, folder: Path, on_progress: OnProgress) -> Environment:
         started = time.monotonic()
@@ -219,8 +230,8 @@ class Builder:
             hint = _sentences(error.hint, where)
             return type(error)(plan.name, error.problem, log_tail=tail, hint=hint)
         if isinstance(error, SpawnError):
-            return EnvironmentBuildError(plan.name, error.message, hint=where)
-        return EnvironmentBuildError(plan.name, f"{error.filename or plan.owner}: {error.strerror}", hint=where)
+            return _kind(error.__cause__)(plan.name, error.message, hint=where)
+        return _kind(error)(plan.name, f"{error.filename or plan.owner}: {error.strerror}", hint=where)
 
 
 class _Steps:
@@ -350,6 +361,12 @@ def _is_full(error: EnvironmentBuildError | SpawnError | OSError) -> bool:
         return diagnose(error.log_tail).is_full
     cause = error.__cause__ if isinstance(error, SpawnError) else error
     return isinstance(cause, OSError) and cause.errno in FULL
+
+
+def _kind(cause: BaseException | None) -> type[EnvironmentBuildError]:
+    """Of the error that tells of ``cause``: whether the machine is to blame."""
+    is_passing = isinstance(cause, OSError) and cause.errno in SHORT | FULL
+    return BuildInterruptedError if is_passing else EnvironmentBuildError
 
 
 def _sentences(*hints: str) -> str:

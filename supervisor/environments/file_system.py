@@ -1,12 +1,29 @@
-"""Which file system is full. Reads what the kernel says of mounts; changes nothing."""
+"""Whether the machine is to blame for an error, and which file system is full. Changes nothing."""
 
 import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from supervisor.errors import DiskFullError, OutOfResourcesError, XcoreError
+
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """No block, no inode, or no more of them for this user."""
+
+
+SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO, errno.ESTALE})
+"""No more descriptors, memory or processes, or a disk or file server that does not answer: that may pass."""
+
+
+def want_of_machine(what: str, error: OSError, *places: Path) -> XcoreError | None:
+    """``error`` as one that is worth another try; None where something else than the machine is to blame.
+
+    ``what``: begins the message; ``places``: where it was written.
+    """
+    problem = f"{what}: {error.strerror or error}"
+    if error.errno in FULL:
+        return DiskFullError(problem, hint=f"free some space in the file system {fullest(places)}")
+    return OutOfResourcesError(problem, hint="it is tried again by itself") if error.errno in SHORT else None
 
 
 def fullest(paths: Iterable[Path]) -> Path:

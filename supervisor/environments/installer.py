@@ -1,5 +1,6 @@
 """From a plugin's folder to the environment it runs in."""
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,8 @@ class Installer:
         Raises:
             EnvironmentBuildError: its dependencies cannot be had, or no installed Python fits.
         """
-        wanted = self._wanted(plugin, folder)
+        # The plugin directory may lie on a file server, which may not answer for minutes.
+        wanted = await asyncio.to_thread(self._wanted, plugin, folder)
         interpreter = await self._interpreters.choose(plugin, *wanted.constraints)
         return Plan(plugin, self._folder / wanted.owner, wanted.project, interpreter, plugin)
 

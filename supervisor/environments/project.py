@@ -10,7 +10,8 @@ from typing import Any
 
 import tomlkit
 
-from supervisor.errors import EnvironmentBuildError
+from supervisor.environments.file_system import SHORT
+from supervisor.errors import BuildInterruptedError, EnvironmentBuildError
 
 _FILE_URL = re.compile(r"^\s*([A-Za-z0-9._-]+)[^;]*?@\s*file:")
 _PROJECT_NAME = re.compile(r"[a-zA-Z0-9]([\w.-]*[a-zA-Z0-9])?", re.ASCII)
@@ -148,7 +149,10 @@ def _read_text(name: str, file: Path) -> str | None:
         return file.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        kind = BuildInterruptedError if error.errno in SHORT else EnvironmentBuildError
+        raise kind(name, f"{file} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
         raise EnvironmentBuildError(name, f"{file} cannot be read: {error}") from error
 
 

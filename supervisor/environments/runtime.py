@@ -6,6 +6,7 @@ what only a 3.9 needs. ``runtime/<python tag>/<fingerprint>``: an upgrade must n
 workers that still run.
 """
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,8 @@ class Runtime:
         Raises:
             EnvironmentBuildError: msgpack cannot be installed.
         """
-        environment = await self._builder.ensure(self._plan(interpreter), on_progress)
+        plan = await asyncio.to_thread(self._plan, interpreter)
+        environment = await self._builder.ensure(plan, on_progress)
         return GuestPackages(environment.site_packages, environment.optional_groups)
 
     def existing(self, interpreter: Interpreter) -> GuestPackages | None:

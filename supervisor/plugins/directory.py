@@ -1,13 +1,14 @@
 """PluginDirectory: which plugins there are, and whoever follows it told of what changes in them."""
 
 import asyncio
+import errno
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from supervisor.errors import ConfigurationError
 from supervisor.plugins import folder as plugin_folder
-from supervisor.plugins.folder import Ignores, PluginFolder, is_no_plugin
+from supervisor.plugins.folder import EnvFiles, Ignores, PluginFolder, dotenv_of, is_no_plugin
 from supervisor.preparation import snapshot
 from supervisor.watching.directory_look import Difference, Look
 from supervisor.watching.folder_watch import FolderWatch
@@ -17,14 +18,20 @@ logger = logging.getLogger(__name__)
 
 Follow = Callable[[Difference, Mapping[str, PluginFolder]], None]
 
+_AWAY = {errno.ENOENT, errno.ENODEV}
+"""The directory is being replaced, or is not mounted yet; it may come while xcore runs."""
+
 
 class PluginDirectory:
     """Owns the watch of the plugin directory and the last look at it."""
 
-    def __init__(self, directory: Path, ignores: Callable[[], Ignores], interval: float) -> None:
-        """``ignores``: gives the rule of the settings in force."""
+    def __init__(
+        self, directory: Path, ignores: Callable[[], Ignores], interval: float, env_file_of: EnvFiles = dotenv_of
+    ) -> None:
+        """``ignores``: gives the rule of the settings in force; ``env_file_of`` is called in a thread."""
         self.path = directory
         self._ignores = ignores
+        self._env_file_of = env_file_of
         self._follow: Follow = lambda _difference, _folders: None
         self._watch = FolderWatch(directory, interval, is_no_plugin)
         self._plugins = FollowedDirectory(self._watch, self._read, "plugin", absent=logging.WARNING)
@@ -40,19 +47,27 @@ class PluginDirectory:
     def interval(self, seconds: float) -> None:
         self._watch.interval = seconds
 
-    async def first_look(self) -> Mapping[str, PluginFolder]:
+    @property
+    def trouble(self) -> str:
+        """Why the last look says nothing about the plugins; "" where it does."""
+        return self._plugins.trouble
+
+    async def first_look(self, expected: Iterable[str] = ()) -> Mapping[str, PluginFolder]:
         """What there is; to be called once, before ``start``. Without a directory there are none.
+
+        ``expected``: names of plugins that are to be there. Those that are not found are among the folders, awaited;
+        ``follow`` is told when they come, or when two more looks at the directory do not find them either.
 
         Raises:
             ConfigurationError: it cannot be read.
         """
         try:
-            await self._plugins.read()
-        except FileNotFoundError as error:
-            self._plugins.note(error)
+            await self._plugins.read_first(PluginFolder(name, self.path / name) for name in expected)
         except OSError as error:
-            problem = f"cannot read {self._watch.folder}: {error.strerror or error}"
-            raise ConfigurationError("the configuration", "manager.plugins.directory", problem) from error
+            if error.errno not in _AWAY:
+                problem = f"cannot read {self._watch.folder}: {error.strerror or error}"
+                raise ConfigurationError("the configuration", "manager.plugins.directory", problem) from error
+            self._plugins.note(error)
         return self._plugins.entries
 
     def start(self, follow: Follow) -> None:
@@ -81,7 +96,7 @@ class PluginDirectory:
 
     def _read(self, directory: Path, before: Look[PluginFolder]) -> Look[PluginFolder]:
         ignores = self._ignores()
-        seen = plugin_folder.look(directory, before, ignores)
+        seen = plugin_folder.look(directory, before, ignores, self._env_file_of)
         self._watch.directories = plugin_folder.directories(directory, seen.entries.values())
         return seen
 

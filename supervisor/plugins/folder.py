@@ -13,14 +13,21 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from supervisor.errors import ConfigurationError, PluginInvalidError
-from supervisor.preparation.snapshot import Snapshot
+from supervisor.errors import ConfigurationError, OutOfResourcesError, PluginInvalidError
+from supervisor.preparation.snapshot import DOTENV, Snapshot
 from supervisor.watching.directory_look import Look, look_at, printable
 
 logger = logging.getLogger(__name__)
 
 Ignores = Callable[[str], bool]
 """Whether the settings ignore a file or folder of this name."""
+EnvFiles = Callable[[str], str]
+"""The env_file of a plugin, as its manifest or the operator says."""
+
+
+def dotenv_of(_plugin: str) -> str:
+    """Of every plugin whose manifest says nothing else."""
+    return DOTENV
 
 
 @dataclass(frozen=True)
@@ -35,15 +42,22 @@ class PluginFolder:
     problem: str = ""
     """Why not: place, cause and what to do, for the plugin's author."""
 
+    @property
+    def is_awaited(self) -> bool:
+        """No look has found it yet; there was such a plugin when xcore ran last."""
+        return self.snapshot is None and not self.problem
 
-def look(directory: Path, before: Look[PluginFolder], ignores: Ignores) -> Look[PluginFolder]:
+
+def look(
+    directory: Path, before: Look[PluginFolder], ignores: Ignores, env_file_of: EnvFiles = dotenv_of
+) -> Look[PluginFolder]:
     """Read ``directory`` now; files that have not changed since ``before`` are not read again.
 
     Raises:
         FileNotFoundError: it is not there.
         OSError: it cannot be read. Neither says anything about the plugins.
     """
-    return look_at(directory, before, partial(_read, directory, ignores))
+    return look_at(directory, before, partial(_read, directory, ignores, env_file_of))
 
 
 def plugin_folders(directory: Path) -> list[Path]:
@@ -86,7 +100,11 @@ def _directories(folder: PluginFolder) -> Iterator[tuple[str, Ignores]]:
 
 
 def _read(
-    directory: Path, ignores: Ignores, entry: "os.DirEntry[str]", before: Mapping[str, PluginFolder]
+    directory: Path,
+    ignores: Ignores,
+    env_file_of: EnvFiles,
+    entry: "os.DirEntry[str]",
+    before: Mapping[str, PluginFolder],
 ) -> PluginFolder | None:
     if is_no_plugin(entry.name) or (problem := _problem(entry)) is None:
         return None
@@ -95,9 +113,17 @@ def _read(
         return PluginFolder(name, path, problem=problem)
     known = before.get(name)
     try:
-        snapshot = Snapshot.take(path, ignores, known.snapshot if known else None)
+        snapshot = Snapshot.take(path, ignores, known.snapshot if known else None, env_file_of(name))
     except PluginInvalidError as error:
         return PluginFolder(name, path, problem=_said(error))
+    except OutOfResourcesError as error:
+        return PluginFolder(name, path, problem=error.message)
+    except Exception as error:
+        # The boundary of one plugin: what is wrong with its files must not keep the others from being followed.
+        problem = f"{path}: cannot be read: {type(error).__name__}: {error}"
+        if known is None or known.problem != problem:
+            logger.exception("Cannot read the folder of plugin %s", name)
+        return PluginFolder(name, path, problem=problem)
     return PluginFolder(name, path, snapshot)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from plugin_runtime.protocol import Cause, PluginHealth, PluginState
+from plugin_runtime.protocol import Cause, Kind, Phase, PluginHealth, PluginState
+from plugin_runtime.views import PluginError
 from supervisor.config.configuration import Configuration
 from supervisor.config.unknown_names import warn_of_unknown_names
 from supervisor.errors import ConflictError, StoreError, UnknownNameError
@@ -40,6 +41,8 @@ class Plugins:
         self._services = services
         self._exits = exits
         self._plugins: dict[str, Plugin] = {}
+        self._awaited: set[str] = set()
+        """Those whose folders were not there at the start, and have not come yet."""
         self._works = Works()
         self._closing = False
         self._looking: asyncio.TimerHandle | None = None
@@ -66,15 +69,20 @@ class Plugins:
             ConfigurationError: the plugin directory cannot be read.
         """
         rows = {row.name: row for row in await self._services.repository.get_all()}
-        folders = await self._directory.first_look()
-        for name, folder in folders.items():
-            self._plugins[name] = Plugin(name, folder.path, self._services, rows.get(name))
-        active = [plugin for plugin in self._plugins.values() if plugin.active]
+        folders = await self._directory.first_look(row.name for row in rows.values() if row.active)
+        for name, row in rows.items():
+            if name not in folders:
+                self.remember(row)
+        found = [Plugin(name, folder.path, self._services, rows.get(name)) for name, folder in folders.items()]
+        self._plugins.update((plugin.name, plugin) for plugin in found)
+        active = [plugin for plugin in found if plugin.active]
         for plugin in active:
             plugin.claim_former()
         for plugin in active:
-            self.begin(plugin, self._bring_up(plugin))
-        self._remember({name: row for name, row in rows.items() if name not in folders})
+            if folders[plugin.name].is_awaited:
+                self._await_folder(plugin)
+            else:
+                self.begin(plugin, self._bring_up(plugin))
         if not folders:
             logger.info("There are no plugins in %s yet", self._directory.path)
         self._look()
@@ -84,13 +92,22 @@ class Plugins:
         self._directory.start(self._follow)
         self._services.pruning.soon()
 
-    def _remember(self, rows: Mapping[str, PluginRow]) -> None:
-        """Those that have a record and no folder: they are disabled, and not forgotten."""
-        for name, row in rows.items():
-            plugin = self.remember(row)
-            if row.active:
-                logger.warning("The folder of plugin %s is gone: it is disabled", name)
-                self._works.begin(self.set_active(plugin, SUPERVISOR, active=False), f"vanished-{name}")
+    def _await_folder(self, plugin: Plugin) -> None:
+        """It is to be served, and its folder was not found: it is late, away for a moment, or gone.
+
+        Workers that have outlived the supervisor before serve on meanwhile, as they would if it had not died.
+        """
+        self._awaited.add(plugin.name)
+        plugin.deployment.trouble.error = PluginError(
+            Phase.MANIFEST.value,
+            "FolderMissing",
+            f"there is no folder {plugin.folder}",
+            hint=f"it is served as soon as there is; if it is gone for good: xcore plugin disable {plugin.name}",
+        )
+        if self._services.around.survivors.of(plugin.name, Kind.WORKER):
+            self.begin(plugin, self._bring_up(plugin))
+        if self._directory.trouble:
+            logger.error("Plugin %s is not served before its folder is there: %s", plugin.name, self._directory.trouble)
 
     def remember(self, row: PluginRow) -> Plugin:
         """Have one that has a record and no folder."""
@@ -103,6 +120,7 @@ class Plugins:
         """Have nothing more to do with one that has neither a record nor a folder."""
         if self._plugins.get(plugin.name) is plugin:
             del self._plugins[plugin.name]
+            self._awaited.discard(plugin.name)
             self._services.pruning.soon()
             self._services.changed()
 
@@ -165,6 +183,7 @@ class Plugins:
         if self._closing:
             return
         for name in difference.removed:
+            self._awaited.discard(name)
             plugin = self._plugins.get(name)  # None: it was forgotten meanwhile
             if plugin is not None and plugin.active:
                 logger.warning("The folder of plugin %s is gone: it is disabled", name)
@@ -173,8 +192,20 @@ class Plugins:
             self._appeared(name, folders[name])
         for name in difference.changed:
             plugin = self._plugins[name]
-            if plugin.note_change():
+            if name in self._awaited:
+                self._came(plugin)
+            elif plugin.note_change():
                 self.begin(plugin, plugin.deployment.follow(WATCHER))
+
+    def _came(self, plugin: Plugin) -> None:
+        """The folder of one is there that was not at the start."""
+        self._awaited.discard(plugin.name)
+        plugin.deployment.is_stale = plugin.prepared is not None  # what serves was made before
+        if plugin.active:
+            logger.info("The folder of plugin %s is there", plugin.name)
+            self.begin(plugin, self._bring_up(plugin))
+        else:
+            self._appeared(plugin.name, PluginFolder(plugin.name, plugin.folder))
 
     def _appeared(self, name: str, folder: PluginFolder) -> None:
         plugin = self._plugins.get(name)

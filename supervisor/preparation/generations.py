@@ -21,8 +21,8 @@ from typing import Any
 from plugin_runtime.protocol import PROTOCOL_VERSION, Description
 from plugin_runtime.wire import from_wire, to_wire
 from supervisor.environments.environment import Environment, Interpreter
-from supervisor.environments.file_system import FULL, fullest
-from supervisor.errors import ConflictError, DiskFullError, XcoreError
+from supervisor.environments.file_system import want_of_machine
+from supervisor.errors import ConflictError, XcoreError
 from supervisor.preparation.snapshot import GONE, Snapshot, open_plain
 
 logger = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ class Generations:
             ConflictError: the files change faster than they can be copied.
             PluginInvalidError: a file cannot be read.
             DiskFullError: there is no room for the copy.
+            OutOfResourcesError: the machine cannot read or write at the moment.
             XcoreError: the copy cannot be written.
         """
         for _ in range(TRIES):
@@ -98,11 +99,11 @@ class Generations:
             except _ChangedError:
                 snapshot = snapshot.again()
             except OSError as error:
-                message = f"cannot copy the code of plugin {plugin!r} to {self._folder}: {error.strerror or error}"
-                if error.errno in FULL:
-                    where = fullest([self._folder])
-                    raise DiskFullError(message, hint=f"free some space in the file system {where}") from error
-                raise XcoreError(message, hint="the generation before goes on serving") from error
+                what = f"cannot copy the code of plugin {plugin!r} to {self._folder}"
+                if want := want_of_machine(what, error, self._folder):
+                    raise want from error
+                hint = "the generation before goes on serving"
+                raise XcoreError(f"{what}: {error.strerror or error}", hint=hint) from error
             else:
                 return generation
         raise ConflictError(
@@ -205,7 +206,8 @@ def _write(file: Path, data: Mapping[str, object]) -> None:
         draft.write_text(json.dumps(data), encoding="utf-8")
         draft.rename(file)
     except OSError as error:
-        raise XcoreError(f"cannot write {file}: {error.strerror or error}") from error
+        want = want_of_machine(f"cannot write {file}", error, file)
+        raise want or XcoreError(f"cannot write {file}: {error.strerror or error}") from error
 
 
 def _ingredients_file(folder: Path) -> Path:

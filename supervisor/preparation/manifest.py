@@ -57,6 +57,8 @@ def _manifest(plugin: str, text: str, overrides: Mapping[str, Any]) -> PluginMan
     for error in _key_errors(plugin, table, overrides):
         raise error
     keys = PluginKeys.model_validate(_merged(table, overrides))
+    for error in _name_errors(plugin, keys.app):
+        raise error
     return PluginManifest(plugin=plugin, **_identity(document), **dict(keys))
 
 
@@ -69,7 +71,11 @@ def manifest_errors(plugin: str, pyproject_text: str | None, overrides: Mapping[
 def _manifest_errors(plugin: str, text: str, overrides: Mapping[str, Any]) -> list[PluginInvalidError]:
     try:
         document = _Table(plugin, "", _parse(plugin, text))
-        errors = list(_key_errors(plugin, document.table("tool").table("xcore").values, overrides))
+        table = document.table("tool").table("xcore").values
+        errors = [
+            *_key_errors(plugin, table, overrides),
+            *_name_errors(plugin, {**table, **overrides}.get("app")),
+        ]
     except PluginInvalidError as error:
         return [error]
     try:
@@ -77,6 +83,13 @@ def _manifest_errors(plugin: str, text: str, overrides: Mapping[str, Any]) -> li
     except PluginInvalidError as error:
         errors.append(error)
     return errors
+
+
+def _name_errors(plugin: str, app: object) -> Iterator[PluginInvalidError]:
+    """A run.py is imported as ``plugins.<name>.run``, where a dot stands between packages."""
+    if not app and "." in plugin:
+        problem = f"a plugin with a run.py is imported by its name, and {plugin!r} has a dot"
+        yield PluginInvalidError(plugin, "its folder", problem, hint="rename its folder")
 
 
 def concerns_keys(error: PluginInvalidError) -> bool:

@@ -24,13 +24,14 @@ from supervisor.config.live import LiveConfiguration
 from supervisor.config.plugin_keys import OUTSIDE_GENERATION
 from supervisor.config.regular_file import UnreadableFileError, read_text
 from supervisor.environments.environment import Environment
+from supervisor.environments.file_system import want_of_machine
 from supervisor.environments.installer import Installer
 from supervisor.environments.progress import OnProgress
 from supervisor.environments.runtime import Runtime
 from supervisor.errors import EnvironmentBuildError, PluginInvalidError, XcoreError
 from supervisor.preparation.generations import Generation, Generations, Ingredients, Served
 from supervisor.preparation.manifest import PluginManifest, manifest_errors, parse_manifest
-from supervisor.preparation.snapshot import Snapshot
+from supervisor.preparation.snapshot import DOTENV, Snapshot
 from supervisor.preparation.validation import Validator
 from supervisor.preparation.worker_spec import Build, variables
 from supervisor.processes.spawn import clean_environment
@@ -82,6 +83,7 @@ class Preparation:
         self._generations = generations
         self._validator = validator
         self._building: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._env_files: dict[str, str] = {}
         self._writer = ThreadPoolExecutor(1, "generations")
         """One thread: what is to be kept is written in order, never by two at once, and the last one stays."""
 
@@ -96,6 +98,10 @@ class Preparation:
             PreparationError: with phase, cause and what to do.
         """
         return await in_phase(Phase.MANIFEST, asyncio.to_thread(self._read_manifest, name, folder))
+
+    def env_file(self, name: str) -> str:
+        """Of a plugin, as its manifest said when it was read last. May be called in any thread."""
+        return self._env_files.get(name, DOTENV)
 
     async def prepare(
         self,
@@ -195,7 +201,11 @@ class Preparation:
             await in_phase(Phase.ENVIRONMENT, self._installer.ensure(name, folder, on_progress, anew=True))
 
     def _read_manifest(self, name: str, folder: Path) -> PluginManifest:
-        return parse_manifest(name, _text_of(name, folder / "pyproject.toml"), self._overrides(name))
+        if not folder.is_dir():
+            raise PluginInvalidError(name, str(folder), "there is no such folder")
+        manifest = parse_manifest(name, _text_of(name, folder / "pyproject.toml"), self._overrides(name))
+        self._env_files[name] = manifest.env_file
+        return manifest
 
     def _overrides(self, name: str) -> dict[str, Any]:
         overrides = self._live.current.plugin_overrides(name)
@@ -210,7 +220,7 @@ class Preparation:
             return await asyncio.to_thread(self._assemble, manifest, folder, environment, guest.path)
 
     def _assemble(self, manifest: PluginManifest, folder: Path, environment: Environment, guest: Path) -> Build:
-        snapshot = Snapshot.take(folder, self._live.current.manager.snapshot.ignores)
+        snapshot = Snapshot.take(folder, self._live.current.manager.snapshot.ignores, env_file=manifest.env_file)
         ingredients = Ingredients(manifest.model_dump(mode="json"), environment)
         generation = self._generations.make(manifest.plugin, snapshot, ingredients)
         return self._build_of(manifest, folder, environment, guest, generation)
@@ -283,7 +293,10 @@ async def in_phase(phase: Phase, step: Coroutine[Any, Any, T]) -> T:
     except XcoreError as error:
         raise PreparationError(as_plugin_error(phase, error)) from error
     except OSError as error:
-        message = f"{error.filename or 'its files'}: {error.strerror or error}"
+        what = str(error.filename or "its files")
+        if want := want_of_machine(what, error, Path(what)):
+            raise PreparationError(as_plugin_error(phase, want)) from error
+        message = f"{what}: {error.strerror or error}"
         raise PreparationError(PluginError(phase.value, type(error).__name__, message)) from error
 
 
@@ -305,6 +318,9 @@ def _text_of(plugin: str, path: Path) -> str | None:
     try:
         return read_text(path)
     except UnreadableFileError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and (want := want_of_machine(f"cannot read {path}", cause)):
+            raise want from error
         raise PluginInvalidError(plugin, path.name, error.problem) from error
 
 

@@ -14,9 +14,9 @@ HEALING = frozenset({Phase.LIFESPAN.value, Phase.READY.value})
 """Phases in which something else than the code may be to blame: a database that is away, a signal, want of memory."""
 SPEECHLESS = "ValidatorDied"
 """Type of the error of a validator that had no words for it; likewise."""
-TRANSIENT = frozenset({SPEECHLESS, "BuildInterrupted", "DiskFull", *(cause.value for cause in Cause)})
-"""Types of errors likewise: an installer that was killed, a package index that is away, a disk without room. A worker
-that had no words is told of by the cause of its end."""
+TRANSIENT = frozenset({SPEECHLESS, "BuildInterrupted", "DiskFull", "OutOfResources", *(cause.value for cause in Cause)})
+"""Types of errors likewise: an installer that was killed, a package index that is away, a disk without room, no more
+descriptors or memory. A worker that had no words is told of by the cause of its end."""
 
 
 class Retries:

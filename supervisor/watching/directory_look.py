@@ -31,7 +31,7 @@ class Look(Generic[E]):
     missing: frozenset[str] = frozenset()
     """Those of ``entries`` that were not found this time; they are as they were seen last."""
     device: int | None = None
-    """The file system that the directory lies on; None: it was not seen yet."""
+    """The file system that the directory lies on; None: it was not seen yet, and the entries are those expected."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def look_at(directory: Path, before: Look[E], read: Read[E]) -> Look[E]:
         entries = {entry.name: entry for entry in found if entry is not None}
     if before.entries and not entries and device != before.device:
         # The folder below a mount point is there, and empty, while nothing is mounted.
-        problem = "it is empty, and on another file system than before; mount the one that its files are on"
+        problem = "it is empty, and may be on another file system than before; mount the one that its files are on"
         raise OSError(errno.ENODEV, problem)
     missing = before.entries.keys() - entries.keys() - before.missing
     entries.update((name, before.entries[name]) for name in missing)

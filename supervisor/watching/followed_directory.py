@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic
@@ -38,6 +38,18 @@ class FollowedDirectory(Generic[E]):
     def entries(self) -> Mapping[str, E]:
         """By name; those that are missing for the first time, too."""
         return self.seen.entries
+
+    async def read_first(self, expected: Iterable[E]) -> None:
+        """Take the first look. What it does not find of ``expected`` is missing from the next one on.
+
+        That one comes at once, and would else find gone what is away for a moment.
+
+        Raises:
+            OSError: as ``read``; all of ``expected`` are among the entries then.
+        """
+        self.seen = Look({entry.name: entry for entry in expected})
+        await self.read()
+        self.seen = replace(self.seen, missing=frozenset())
 
     async def read(self) -> Difference:
         """Look, and remember what was seen.

@@ -178,8 +178,8 @@ class PluginScene:
             changed=lambda: None,
             released=lambda: self.plugins.retry_refused(),  # noqa: PLW0108 - made after this
         )
-        directory = PluginDirectory(self.directory, lambda: self.live.current.manager.snapshot.ignores, FOREVER)
-        self.plugins = Plugins(directory, self.services, FakeExits())
+        self._looks = PluginDirectory(self.directory, lambda: self.live.current.manager.snapshot.ignores, FOREVER)
+        self.plugins = Plugins(self._looks, self.services, FakeExits())
         self.orders = PluginOperations(
             self.plugins, self.services, LogFiles(table.folder.logs), BuildLogs(table.folder.build_logs)
         )
@@ -201,6 +201,10 @@ class PluginScene:
     async def discover(self):
         await self.plugins.discover()
         await self.plugins.settled()
+
+    async def look(self):
+        """One look at the directory, which is followed."""
+        await self._looks.look()
 
     def state(self, name):
         return self.plugins.named(name).state.value

@@ -103,6 +103,12 @@ def test_a_changed_dotenv_and_manifest_are_followed(system):
     (folder / ".env").write_text("MODE=fast\n")
     system.wait_until(lambda: system.http.get("/shop/mode").json() == "fast", "the dotenv file is followed")
     manifest = folder / "pyproject.toml"
+    (folder / ".gitignore").write_text("*.env\n")
+    (folder / "prod.env").write_text("MODE=slow\n")
+    manifest.write_text(f'{manifest.read_text()}env_file = "prod.env"\n')
+    system.wait_until(lambda: system.http.get("/shop/mode").json() == "slow", "another dotenv file is followed")
+    (folder / "prod.env").write_text("MODE=slower\n")
+    system.wait_until(lambda: system.http.get("/shop/mode").json() == "slower", "it is followed though Git ignores it")
     manifest.write_text(f'{manifest.read_text()}prefix = "/store"\ninstances = 2\n')
     system.wait_until(lambda: system.http.get("/store/mode").status_code == 200, "the prefix is followed")
     assert len(system.plugin("shop")["instances"]) == 2

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import itertools
 import json
 import pwd
 import tomllib
@@ -50,8 +51,14 @@ def test_a_template_makes_these_files_and_says_where_they_are_served(xcore, proj
     assert written_prefixes(load(project / "config.json", {})) == {"my-shop": prefix}
 
 
-@pytest.mark.parametrize("name", ["my-shop", "it's", "a$name", "läden", "o&o", "x.y"])
-@pytest.mark.parametrize("template", ["router", "app", "page"])
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [
+        *itertools.product(["my-shop", "it's", "a$name", "läden", "o&o"], ["router", "app", "page"]),
+        ("x.y", "app"),
+        ("x.y", "page"),
+    ],
+)
 def test_what_is_made_is_valid_whatever_the_name(xcore, project, name, template):
     """A name may hold whatever a URL path may; nothing of it is taken for a placeholder, or ends a string."""
     assert xcore("plugin", "new", name, "--template", template).code == 0
@@ -122,6 +129,7 @@ def test_a_name_that_is_disabled_is_told_with_how_to_enable_it(xcore, project, s
         (["a/b"], "its name holds a slash"),
         ([".shop"], "its name starts with '.'"),
         (["gateway"], "reserved for xcore's own"),
+        (["shop.v2"], "a plugin with a run.py is imported by its name, and it has a dot"),
         (["a b"], "' ' is not allowed in it"),
         (["admin", "--template", "app"], "prefix '/admin' is reserved"),
         (["2nd", "--template", "task"], "cannot have a task '2nd_task'"),

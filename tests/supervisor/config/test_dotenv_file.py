@@ -18,3 +18,11 @@ def test_a_line_that_is_no_assignment_is_named_by_its_number(line):
     found = read_dotenv(f"A=1\n\n{line}\nB=2\n")
     assert dict(found.variables) == {"A": "1", "B": "2"}
     assert found.problems == ["line 3: it is left out; write NAME=value, or # for a comment"]
+
+
+@pytest.mark.parametrize("line", ["PASSWORD=a\0b", "PASS\0WORD=ab", "PASSWORD='a\0b'"])
+def test_a_line_with_a_nul_is_left_out(line):
+    """No process can be given such a variable: each start would fail, and nothing would name the line."""
+    found = read_dotenv(f"A=1\n{line}\nB=2\n")
+    assert dict(found.variables) == {"A": "1", "B": "2"}
+    assert found.problems == ["line 2: it is left out; remove the NUL character in it"]

@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -226,6 +227,27 @@ def test_one_that_waits_for_another_build_says_so(tmp_path):
     assert told[0] == BuildProgress("waiting for other builds")
 
 
+def test_a_build_that_waits_for_another_process_takes_no_turn_from_others(tmp_path):
+    """That one may be held up for minutes, and all that this one could build at a time is one."""
+    told = []
+
+    async def both(lock):
+        shared = builder(tmp_path, ScriptedRunner(Programs()), parallel=1)
+        first, second = (plan_of(tmp_path, name) for name in ("first", "second"))
+        waiting = asyncio.create_task(shared.ensure(first, told.append))
+        await until(lambda: told, "it waits")
+        assert (await shared.ensure(second, unheard)).folder.parent == second.owner
+        assert not waiting.done()
+        os.close(lock)
+        assert (await waiting).folder.parent == first.owner
+
+    (tmp_path / "envs").mkdir()
+    lock = os.open(tmp_path / "envs" / ".first.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    asyncio.run(both(lock))
+    assert told[0] == BuildProgress("waiting for another process that builds it")
+
+
 def test_an_environment_is_built_anew_beside_the_one_in_use(tmp_path, plan):
     """Nothing is changed in place, and the newest one is used from there on."""
     first = ensure(builder(tmp_path, ScriptedRunner(Programs())), plan)
@@ -317,6 +339,18 @@ def test_a_full_disk_that_lets_no_program_start_is_one_too(tmp_path, plan):
 
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.raises(BuildInterruptedError, match="is full"):
+        ensure(builder(tmp_path, ScriptedRunner(play)), plan)
+
+
+@pytest.mark.parametrize("is_spawn", [True, False])
+def test_a_machine_that_lets_no_program_start_is_not_the_plugins_fault(tmp_path, plan, is_spawn):
+    """Descriptors, memory, processes: there may be some by the next try."""
+    error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def play(call):
+        raise (SpawnError("shop.installer", "python3", error) if is_spawn else error) from error
+
+    with pytest.raises(BuildInterruptedError, match="Too many open files"):
         ensure(builder(tmp_path, ScriptedRunner(play)), plan)
 
 

@@ -1,11 +1,12 @@
 import asyncio
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
-from supervisor.environments import Interpreter
+from supervisor.environments import Interpreter, project
 from supervisor.environments.build_log import BuildLogs
 from supervisor.environments.builder import Builder
 from supervisor.environments.installer import BASE, SHIPPED_BASE, Installer
@@ -65,6 +66,20 @@ def test_a_plugin_with_dependencies_gets_an_environment_of_its_own(site):
     """That is what the folder of environments is for."""
     environment = site.ensure(site.plugin("shop", "[project]\ndependencies = ['six']"))
     assert environment.folder.parent == site.envs / "shop"
+
+
+def test_files_of_a_plugin_are_read_beside_the_event_loop(site, monkeypatch):
+    """They may lie on a file server that does not answer, and everybody else is served meanwhile."""
+    threads = set()
+
+    def read(*arguments, original=project.read):
+        threads.add(threading.current_thread())
+        return original(*arguments)
+
+    monkeypatch.setattr(project, "read", read)
+    site.ensure(site.plugin("shop"))
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 @pytest.mark.parametrize("pyproject", [None, "[tool.xcore]\nprefix = '/x'", "[project]\nname = 'shop'"])

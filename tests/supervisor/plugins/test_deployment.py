@@ -19,7 +19,8 @@ from supervisor.errors import (
 )
 from supervisor.preparation.generations import Served
 from supervisor.preparation.preparation import PreparationError
-from tests.fakes.plugin_scene import broken, pids, serving
+from supervisor.watching import folder_watch, followed_directory
+from tests.fakes.plugin_scene import FOREVER, broken, pids, serving
 from tests.fakes.processes import exists
 from tests.fakes.waiting import DEADLINE, settle, until
 
@@ -716,13 +717,98 @@ def test_a_plugin_without_a_folder_cannot_be_enabled(run):
     """It has a record, and nothing to serve."""
 
     async def scenario(at):
+        at.add("hello")
         at.repository.knows("ghost", active=True)
         await at.discover()
-        assert (at.state("ghost"), at.repository.active) == ("disabled", {"ghost": False})
+        await at.reaches("ghost", "disabled")
+        assert at.repository.active == {"ghost": False}
         with pytest.raises(ConflictError, match=r"there is no folder .*; put it there, .*: xcore plugin remove ghost"):
             await at.orders.enable("ghost", "operator")
 
     run(scenario)
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """No look at the directory comes by itself but that of the start."""
+    for delay in ("QUIET", "LONGEST_WAIT"):
+        monkeypatch.setattr(folder_watch, delay, FOREVER)
+    monkeypatch.setattr(followed_directory, "SECOND_LOOK", FOREVER)
+
+
+@pytest.mark.usefixtures("looks")
+def test_a_folder_that_is_away_while_xcore_starts_is_served_when_it_is_back(run):
+    """A deployment replaces it at that moment. Autoreload or not: it is the folder that came, not a change of it."""
+
+    async def scenario(at):
+        at.add("hello")
+        at.preparation.plan(at.root, "shop", app="main:app", autoreload=False)
+        at.repository.knows("shop", "/shop")
+        (at.directory / "shop").rename(at.directory / ".aside")
+        await at.discover()
+        await at.reaches("hello", "running")
+        view = await at.orders.show("shop")
+        assert (view.state, view.active, view.error.type) == ("failed", True, "FolderMissing")
+        assert view.error.message == f"there is no folder {at.directory / 'shop'}"
+        (at.directory / ".aside").rename(at.directory / "shop")
+        await at.look()
+        await at.reaches("shop", "running")
+        assert (at.plugins.named("shop").error, at.repository.active) == (None, {})
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("looks")
+@pytest.mark.parametrize("mount_point", [True, False], ids=["empty", "absent"])
+def test_a_plugin_directory_that_is_late_disables_nothing(run, mount_point, caplog):
+    """It is mounted after xcore has started: what is written down outlives the next start, too."""
+
+    async def scenario(at):
+        at.preparation.plan(at.root, "shop", app="main:app")
+        at.repository.knows("shop")
+        at.repository.knows("gone")
+        at.directory.rename(at.root / "disk")
+        if mount_point:
+            at.directory.mkdir()
+        await at.discover()
+        for _ in range(3):
+            await at.look()
+        assert (at.state("shop"), at.state("gone"), at.repository.active) == ("failed", "failed", {})
+        if mount_point:
+            at.directory.rmdir()
+        (at.root / "disk").rename(at.directory)
+        await at.look()
+        await at.reaches("shop", "running")
+        await at.look()
+        await at.reaches("gone", "disabled")
+        await at.plugins.settled()
+        assert at.repository.active == {"gone": False}
+
+    run(scenario)
+    assert "Plugin shop is not served before its folder is there: the plugin directory " in caplog.text
+
+
+@pytest.mark.usefixtures("looks")
+def test_one_that_was_disabled_while_its_folder_was_away_stays_so(run, caplog):
+    """And one that was forgotten counts as new."""
+
+    async def scenario(at):
+        for name in ("one", "two"):
+            at.preparation.plan(at.root, name, app="main:app")
+            at.repository.knows(name)
+        at.directory.rename(at.root / "disk")
+        await at.discover()
+        for name in ("one", "two"):
+            await at.orders.disable(name, "operator", wait=DEADLINE)
+        await at.orders.delete("two", "operator")
+        at.repository.rows = [row for row in at.repository.rows if row.name != "two"]
+        (at.root / "disk").rename(at.directory)
+        await at.look()
+        await at.reaches("two", "running")
+        assert at.state("one") == "disabled"
+
+    run(scenario)
+    assert "The folder of plugin one is there; it stays disabled" in caplog.text
 
 
 def test_a_record_may_come_before_its_folder(run):

@@ -82,11 +82,34 @@ def test_a_folder_that_cannot_be_read_is_a_plugin_with_a_problem(plugins, monkey
         "huge": True,
     }
     assert seen.entries["broken"].snapshot is None
-    assert seen.entries["broken"].problem.startswith("bad.py: cannot be read: ")
+    assert seen.entries["broken"].problem.startswith("cannot read bad.py of plugin 'broken': ")
     assert "more than 2 files; name the folders that hold data" in seen.entries["huge"].problem
     assert not diff(seen, look(plugins, seen))
     (plugins / "huge" / "c").unlink()
     assert diff(seen, look(plugins, seen)) == Difference(changed=("huge",))
+
+
+def test_one_folder_that_nobody_thought_of_does_not_hide_the_others(plugins, monkeypatch, caplog):
+    """It is a plugin with a problem, logged once and not with every look."""
+    take = plugin_folder.Snapshot.take
+
+    def odd(folder, *args):
+        if folder.name == "odd":
+            raise ZeroDivisionError("by its files")
+        return take(folder, *args)
+
+    monkeypatch.setattr(plugin_folder.Snapshot, "take", odd)
+    write(plugins / "good")
+    write(plugins / "odd")
+    write(plugins / "wrong", "[z-a]", ".gitignore")
+    seen = look(plugins)
+    assert {name: folder.problem for name, folder in seen.entries.items()} == {
+        "good": "",
+        "odd": f"{plugins}/odd: cannot be read: ZeroDivisionError: by its files",
+        "wrong": '.gitignore: line 1 is no pattern: "[z-a]"; mend or remove that line',
+    }
+    assert not diff(seen, look(plugins, seen))
+    assert caplog.messages == ["Cannot read the folder of plugin odd"]
 
 
 def test_a_link_that_may_not_be_followed_is_a_plugin_with_a_problem(plugins):
@@ -99,7 +122,7 @@ def test_a_link_that_may_not_be_followed_is_a_plugin_with_a_problem(plugins):
         def is_dir(self):
             raise PermissionError(13, "Permission denied")
 
-    folder = plugin_folder._read(plugins, IGNORES, Entry(), {})
+    folder = plugin_folder._read(plugins, IGNORES, plugin_folder.dotenv_of, Entry(), {})
     assert folder == PluginFolder("shop", plugins / "shop", problem="plugins/shop: cannot be read: Permission denied")
 
 

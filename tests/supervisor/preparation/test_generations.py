@@ -1,3 +1,4 @@
+import errno
 import os
 from dataclasses import replace
 
@@ -5,7 +6,7 @@ import pytest
 
 from plugin_runtime.protocol import Description, Failed
 from supervisor.environments.environment import Environment
-from supervisor.errors import ConflictError, XcoreError
+from supervisor.errors import ConflictError, DiskFullError, OutOfResourcesError, XcoreError
 from supervisor.preparation import generations as module
 from supervisor.preparation.generations import Generations, Ingredients
 from supervisor.preparation.snapshot import Snapshot
@@ -113,19 +114,38 @@ def test_files_that_never_rest_are_given_up_with_advice(generations, plugin):
         make(generations, plugin, snapshot=restless)
 
 
-def test_nothing_half_made_ever_has_a_generations_name(generations, plugin, monkeypatch):
-    """Killed or out of space in the middle of copying: the next attempt begins anew."""
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (errno.ENOSPC, DiskFullError),
+        (errno.EDQUOT, DiskFullError),
+        (errno.EMFILE, OutOfResourcesError),
+        (errno.EIO, OutOfResourcesError),
+        (errno.EROFS, XcoreError),
+    ],
+)
+def test_nothing_half_made_ever_has_a_generations_name(generations, plugin, monkeypatch, code, kind):
+    """Killed, out of space or of descriptors in the middle of copying: the next attempt begins anew."""
 
     def full(original, copy):
         copy.touch()
-        raise OSError(28, "No space left on device", str(copy))
+        raise OSError(code, os.strerror(code), str(copy))
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "_copy_file", full)
-        with pytest.raises(XcoreError, match=r"cannot copy the code of plugin 'shop'.*No space left"):
+        with pytest.raises(kind, match=rf"cannot copy the code of plugin 'shop'.*: {os.strerror(code)}; ") as caught:
             make(generations, plugin)
+        assert type(caught.value) is kind
     owner = make(generations, plugin).folder.parent
     assert len(list(owner.iterdir())) == 1
+
+
+def test_a_description_for_which_there_is_no_room_is_a_full_disk(generations, plugin):
+    """So that it is tried again when there is."""
+    generation = make(generations, plugin)
+    (generation.folder / "description.tmp").symlink_to("/dev/full")
+    with pytest.raises(DiskFullError, match=r"cannot write .*description\.json: No space left on device; free some"):
+        generations.keep_description(generation, Description())
 
 
 def test_nothing_is_written_into_the_plugins_folder(generations, plugin):

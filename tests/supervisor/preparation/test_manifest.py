@@ -212,6 +212,18 @@ def test_a_file_that_cannot_be_understood_is_refused_with_its_place(text, place,
     assert re.match(problem, error.problem)
 
 
+def test_a_name_with_a_dot_is_for_apps_only():
+    """``plugins.shop.v2.run`` would be looked for in a plugin ``shop``."""
+    with pytest.raises(PluginInvalidError, match=r"its folder: .* 'shop\.v2' has a dot; rename its folder"):
+        parse_manifest("shop.v2", None, {})
+    assert [error.place for error in manifest_errors("shop.v2", "[tool.xcore]\nx = 1", {})] == [
+        "pyproject.toml [tool.xcore] x",
+        "its folder",
+    ]
+    assert parse_manifest("shop.v2", '[tool.xcore]\napp = "main:app"', {}).app == "main:app"
+    assert manifest_errors("shop.v2", None, {"app": "main:app"}) == []
+
+
 def test_an_unknown_key_suggests_the_nearest_one():
     """The most common mistake of all."""
     error = refusal("[tool.xcore]\ninstance = 2\n")

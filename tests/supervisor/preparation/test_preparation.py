@@ -1,6 +1,7 @@
 """The steps of a plugin's preparation: each fails with its phase, and none is done twice for the same content."""
 
 import asyncio
+import errno
 import json
 import os
 import threading
@@ -100,6 +101,46 @@ def test_closed_it_has_written_all_and_has_no_thread(at):
 
     asyncio.run(main())
     assert "json" in at.prepare().description.modules
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_missing(at):
+    """Not its run.py."""
+    at.folder.rename(at.root / "aside")
+    error = at.error()
+    assert (error.phase, error.message) == ("manifest", f"plugin 'hello': {at.folder}: there is no such folder")
+
+
+@pytest.mark.parametrize("place", ["manifest", "runtime"])
+def test_want_of_descriptors_is_nobodys_fault_who_wrote_a_plugin(at, monkeypatch, place):
+    """Of a type that is tried again, wherever they are wanting."""
+
+    error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def opened(path, *arguments, original=os.open, **keys):
+        if str(path).endswith("pyproject.toml"):
+            raise error
+        return original(path, *arguments, **keys)
+
+    (at.folder / "pyproject.toml").touch()
+    if place == "manifest":
+        monkeypatch.setattr("supervisor.config.regular_file.os.open", opened)
+    else:
+        at.steps.error = error
+    shown = at.error()
+    assert (shown.type, shown.hint) == ("OutOfResources", "it is tried again by itself")
+    assert shown.message.endswith(": Too many open files")
+
+
+def test_another_env_file_is_another_generation_though_git_ignores_it(at):
+    """The order to reload would else find nothing new."""
+    (at.folder / ".gitignore").write_text("*.env\n")
+    (at.folder / "pyproject.toml").write_text('[tool.xcore]\nenv_file = "prod.env"\n')
+    (at.folder / "prod.env").write_text("MODE=slow\n")
+    before = at.prepare().build
+    (at.folder / "prod.env").write_text("MODE=fast\n")
+    after = at.prepare().build
+    assert (before.variables["MODE"], after.variables["MODE"]) == ("slow", "fast")
+    assert before.generation.hash != after.generation.hash
 
 
 def test_a_line_of_the_dotenv_file_that_is_left_out_is_noted(at):

@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import os
+import re
 import socket
 from types import SimpleNamespace
 
@@ -8,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.config.settings import SnapshotSettings
-from supervisor.errors import PluginInvalidError
+from supervisor.environments.file_system import SHORT
+from supervisor.errors import OutOfResourcesError, PluginInvalidError
 from supervisor.preparation import snapshot as module
 from supervisor.preparation.snapshot import Difference, Snapshot, diff
 from supervisor.watching import file_signature
@@ -25,6 +28,20 @@ def write(folder, *paths, content="x"):
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
+
+
+def raising(code):
+    def fail(*_arguments):
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def opening_all_but(name, code):
+    def opened(path, original=module.open_plain):
+        return raising(code)() if path.name == name else original(path)
+
+    return opened
 
 
 def paths(folder, ignores=DEFAULTS):
@@ -156,11 +173,59 @@ def test_files_and_folders_that_vanish_meanwhile_do_not_count(tmp_path):
     assert paths(tmp_path / "never was") == set()
 
 
-def test_an_unreadable_file_is_an_error_that_names_it(tmp_path):
+@pytest.mark.parametrize("path", ["broken.py", ".gitignore"])
+def test_an_unreadable_file_is_an_error_that_names_it(tmp_path, monkeypatch, path):
     """Without it the copy would not be the plugin; and the author can mend or ignore it."""
+    write(tmp_path, path)
+    monkeypatch.setattr(module, "open_plain", opening_all_but(path, errno.EACCES))
+    with pytest.raises(PluginInvalidError, match=re.escape(f"{path}: cannot be read: ") + r".*\.gitignore"):
+        paths(tmp_path, nothing)
+
+
+@pytest.mark.parametrize("path", ["run.py", ".gitignore"])
+@pytest.mark.parametrize("code", sorted(SHORT))
+def test_what_the_machine_cannot_read_at_the_moment_is_not_the_authors_fault(tmp_path, monkeypatch, path, code):
+    """The next try may find descriptors, memory, and a server that answers."""
+    write(tmp_path, path)
+    monkeypatch.setattr(module, "open_plain", opening_all_but(path, code))
+    with pytest.raises(OutOfResourcesError, match=f"cannot read {re.escape(path)} of plugin .*; it is tried again"):
+        paths(tmp_path, nothing)
+
+
+def test_a_file_that_does_not_read_or_does_not_say_what_it_is_is_not_left_out(tmp_path):
+    """The copy would lack it; a link that leads nowhere is no file."""
     (tmp_path / "broken.py").symlink_to("/proc/self/mem")  # a plain file whose first read fails, for root, too
-    with pytest.raises(PluginInvalidError, match=r"broken\.py: cannot be read: .*\.gitignore"):
+    with pytest.raises(OutOfResourcesError, match=r"broken\.py of plugin .*: Input/output error"):
         paths(tmp_path)
+    walk = module._Walk(tmp_path, None)
+    assert walk._status(SimpleNamespace(stat=raising(errno.EACCES)), "a.py") is None
+    with pytest.raises(OutOfResourcesError, match=r"cannot read a\.py of plugin"):
+        walk._status(SimpleNamespace(stat=raising(errno.EIO)), "a.py")
+
+
+@pytest.mark.parametrize("env_file", ["prod.env", "conf/prod.env", "./conf/../prod.env"])
+def test_the_env_file_of_the_manifest_counts_whatever_is_ignored(tmp_path, env_file):
+    """It holds secrets, so Git is told to ignore it; and what workers are started with is part of what they are."""
+    write(tmp_path, ".gitignore", content="*.env\n/conf/\n")
+    write(tmp_path, "run.py", "other.env", "prod.env", "conf/prod.env", "conf/other.env")
+    before = Snapshot.take(tmp_path, DEFAULTS)
+    assert set(before.files) == {"run.py"}
+    taken = Snapshot.take(tmp_path, DEFAULTS, before, env_file)
+    path = os.path.normpath(env_file)
+    assert set(taken.files) == {"run.py", path}
+    folder, _, name = path.rpartition("/")
+    assert folder in taken.folders
+    assert [taken.ignored_in(folder)(each) for each in (name, "other.env")] == [False, True]
+    write(tmp_path, path, content="y")
+    assert diff(taken, taken.again()).modified == (path,)
+
+
+@pytest.mark.parametrize("env_file", ["/etc/hostname", "../outside.env", "absent.env", "folder"])
+def test_an_env_file_that_is_none_of_the_folder_does_not_count(tmp_path, env_file):
+    """Like one that is missing."""
+    write(tmp_path, "outside.env", "plugin/run.py")
+    (tmp_path / "plugin" / "folder").mkdir()
+    assert set(Snapshot.take(tmp_path / "plugin", DEFAULTS, env_file=env_file).files) == {"run.py"}
 
 
 def test_a_folder_full_of_data_is_refused(tmp_path, monkeypatch):
@@ -320,6 +385,24 @@ def test_a_folder_full_of_data_is_refused_before_it_is_read(tmp_path, monkeypatc
     with pytest.raises(PluginInvalidError):
         Snapshot.take(tmp_path, DEFAULTS)
     assert read == []
+
+
+@pytest.mark.parametrize("line", ["[z-a]", "!", "\\"])
+def test_a_line_of_the_gitignore_that_is_no_pattern_is_named(tmp_path, line):
+    """What it was to ignore is not known: nothing is guessed, and the author is told where."""
+    write(tmp_path, ".gitignore", content=f"*.gen\n{line}\n")
+    with pytest.raises(PluginInvalidError, match=r"\.gitignore: line 2 is no pattern: .*mend or remove") as caught:
+        Snapshot.take(tmp_path, DEFAULTS)
+    assert (caught.value.location, caught.value.excerpt) == (".gitignore:2", ["     1 | *.gen", f">    2 | {line}"])
+
+
+def test_folders_below_each_other_without_end_are_refused(tmp_path):
+    """Who walks, copies or removes them may come to the limit of Python's recursion; ignored ones are not entered."""
+    write(tmp_path, "run.py", "deep" + "/d" * module.MOST_LEVELS + "/a.py")
+    with pytest.raises(PluginInvalidError, match="deep: has folders more than 100 levels deep; name it in"):
+        Snapshot.take(tmp_path, DEFAULTS)
+    write(tmp_path, ".gitignore", content="deep/\n")
+    assert paths(tmp_path) == {"run.py"}
 
 
 def test_a_snapshot_names_the_folders_in_which_files_may_come_to_lie(tmp_path):

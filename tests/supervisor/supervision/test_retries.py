@@ -46,7 +46,7 @@ def test_what_only_a_change_can_heal_is_not_tried_again(phase):
     assert not retries.is_due(1e9)
 
 
-@pytest.mark.parametrize("kind", ["BuildInterrupted", "DiskFull"])
+@pytest.mark.parametrize("kind", ["BuildInterrupted", "DiskFull", "OutOfResources"])
 def test_a_build_that_somebody_else_is_to_blame_for_is_tried_again(kind):
     """A signal, a disk that was full, a network that was away."""
     retries = Retries(POLICY)
