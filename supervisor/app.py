@@ -257,7 +257,7 @@ class Supervisor:
         """Gateways, jobs, plugins and tasks, and what they need."""
         self._gateway_processes = self._make_gateway_processes()
         self._jobs = TaskManager(self._store, self._around, self._tree, self._recorder.put)
-        validator = Validator(self._tree, self._around, self._recorder.put, STARTS)
+        validator = self._validator = Validator(self._tree, self._around, self._recorder.put, STARTS)
         programs = self._programs = Programs(self._around.reaper, self._folder, self._recorder.put)
         workshop = make_workshop(self._live, self._folder, programs, validator, offline=self._mode.offline)
         self._pruning = Pruning(self._folder, workshop.builder, workshop.generations, self._tree)
@@ -284,6 +284,7 @@ class Supervisor:
     async def let_go(self) -> None:
         """Begin nothing more and leave alone what runs: the program that takes this one's place takes it over."""
         self._ends.pop_all()
+        self._give_up_for(Cause.UPGRADE)
         self._guarding.let_go()
         await self._jobs.close(handing_over=True)
         for part in (self._tasks, self._plugins, self._pruning, self._gateway_processes, self._gateways):
@@ -418,8 +419,12 @@ class Supervisor:
 
     # --- stop ---
 
+    def _give_up_for(self, cause: Cause) -> None:
+        self._validator.given_up_for = self._programs.given_up_for = cause
+
     def _begin_draining(self) -> None:
         self._draining = True
+        self._give_up_for(Cause.SHUTDOWN)
         self._news.push()
         # From here on no gateway is started any more: the door's descriptor may soon be that of another file.
         self._gateway_processes.seal()

@@ -15,16 +15,15 @@ from plugin_runtime.protocol import Cause, Phase
 from plugin_runtime.views import PluginError
 from supervisor.config.policies import restart_policy
 from supervisor.errors import ConflictError, PluginRefusedError, ReplacementError, StoreError
-from supervisor.plugins.served_generations import ServedGenerations
+from supervisor.plugins.folder_source import FolderSource
 from supervisor.plugins.services import PluginServices
 from supervisor.plugins.serving import OtherwiseError, Serving
 from supervisor.plugins.trouble import PluginTrouble
 from supervisor.plugins.view import facts_of
 from supervisor.preparation.installation import Installation
 from supervisor.preparation.manifest import PluginManifest
-from supervisor.preparation.prefixes import check_plugin_name
 from supervisor.preparation.preparation import PreparationError, Prepared
-from supervisor.preparation.worker_spec import api_prefix, manifest_prefix
+from supervisor.preparation.worker_spec import api_prefix
 from supervisor.supervision.child_events import SUPERVISOR
 
 logger = logging.getLogger(__name__)
@@ -49,7 +48,6 @@ class Deployment:
         ``changed``: called when there is anything new to be shown, or to be told to the gateways.
         """
         self.serving = Serving(name, services, changed)
-        self.installation = Installation("plugin", name, services.around, changed)
         self.is_stale = False
         """The folder may say something else than what was prepared last."""
         self.lock = asyncio.Lock()
@@ -57,17 +55,21 @@ class Deployment:
         self._preparing = asyncio.Lock()
         """Held by who finds out what the folder says, which may take minutes. Never wanted with ``lock`` held."""
         self._name = name
-        self._folder = folder
         self._services = services
         self._wanted_of = wanted_of
         self._changed = changed
-        self._served = ServedGenerations(name, folder, services)
         self.is_beginning = False
         """It is being brought up; ``error`` is that of the time before."""
         self._is_followed = False
         """Somebody waits for their turn to serve what the folder says."""
         policy = restart_policy(services.configuration.supervisor.restart)
         self.trouble = PluginTrouble(name, self.serving.held, services.around.clock, policy)
+        self._source = FolderSource(self.serving, self.trouble, name, folder, services, changed)
+
+    @property
+    def installation(self) -> Installation:
+        """The build of its environment."""
+        return self._source.installation
 
     @property
     def is_refused(self) -> bool:
@@ -119,9 +121,10 @@ class Deployment:
             return
         self._is_followed = True
         async with AsyncExitStack() as stack:
-            stack.callback(setattr, self, "_is_followed", False)
-            await stack.enter_async_context(self._preparing)
-            self._is_followed = False
+            try:
+                await stack.enter_async_context(self._preparing)
+            finally:
+                self._is_followed = False
             if self._is_wanted and (self.is_stale or self.trouble.is_due):
                 await self._renew(Cause.RELOAD, actor)
 
@@ -132,7 +135,7 @@ class Deployment:
             ReplacementError, ConflictError: it cannot be served; what did, if anything, goes on.
         """
         async with self._preparing:
-            self._served.forgive()
+            self._source.served.forgive()
             self.is_stale = True
             await self._renew(Cause.RELOAD, actor)
             if (error := self.trouble.error) is not None:
@@ -145,14 +148,14 @@ class Deployment:
             ConflictError: it cannot be built or served; what did goes on.
         """
         async with self._preparing:
-            self._served.forgive()
+            self._source.served.forgive()
             await (self._renew(Cause.RELOAD, actor, anew=True) if self._is_wanted else self._install_unserved())
             if (error := self.trouble.error) is not None:
                 raise ConflictError(error.message, hint=error.hint)
 
     async def _install_unserved(self) -> None:
         try:
-            await self._build_anew()
+            await self._source.build_anew()
             self.trouble.clear()
         except PreparationError as error:
             self.trouble.clear()  # nobody tries again for one that is not served
@@ -169,7 +172,7 @@ class Deployment:
         """
         async with self.lock:
             self.check_rollback()
-            before = await self._served.former()
+            before = await self._source.served.former()
             if before is None:
                 raise _no_rollback(self._name, "the generation that served before is not kept any more")
             try:
@@ -177,7 +180,7 @@ class Deployment:
             except (PreparationError, PluginRefusedError) as error:
                 raise ReplacementError(f"plugin {self._name!r} by the generation before", str(error)) from error
             self.trouble.clear()
-            await self._served.note_rollback(before)
+            await self._source.served.note_rollback(before)
             generation = before.build.generation.hash
             logger.info("Plugin %s is rolled back to generation %s (%s)", self._name, generation, actor)
 
@@ -185,7 +188,7 @@ class Deployment:
         """Raise ConflictError where there is nothing to roll back to."""
         if self.serving.prepared is None:
             raise _no_rollback(self._name, "nothing serves it", hint=f"see xcore plugin show {self._name}")
-        if not self._served.has_former:
+        if not self._source.served.has_former:
             raise _no_rollback(self._name, "no other generation has served before this one")
 
     async def retire(self, cause: Cause, actor: str) -> None:
@@ -198,6 +201,11 @@ class Deployment:
             # Gateways send it nothing more before it is stopped.
             self.serving.held.release()
             await self.serving.retire(cause, actor)
+
+    async def close(self) -> None:
+        """Begin nothing more and give up what is under way; the processes are the tree's to stop."""
+        await self.serving.close()
+        await self._source.served.close()
 
     # --- inside ---
 
@@ -233,43 +241,11 @@ class Deployment:
             self.installation.end()
 
     async def _prepare_and_begin(self) -> None:
-        check_plugin_name(self._folder.name)
-        kept = await self._served.recall()
-        if kept is not None and self._served.outlived(kept):
-            # They serve on, and what the folder says now replaces them as any change of it would.
-            self.is_stale = True
-            await self._begin(kept)
-            return
-        try:
-            prepared = await self._prepare()
-        except PreparationError as error:
-            if kept is None:
-                raise
-            logger.error("Plugin %s is served as it was (%s): %s", self._name, error.error.phase, error.told)  # noqa: TRY400
-            await self._begin(kept)
-            self.trouble.failed(error.error)
-            return
-        await self._begin(kept if kept is not None and self._served.is_withdrawn(prepared) else prepared)
-
-    async def _prepare(self) -> Prepared:
-        preparation = self._services.preparation
-        manifest = await preparation.read_manifest(self._name, self._folder)
-        prefix = manifest_prefix(manifest)
-        if prefix is not None and self.serving.prepared is None:
-            # Before the long part: its callers wait, or learn that it failed, and nobody builds what will be refused.
-            self.serving.held.take(prefix)
-            self._changed()
-        if self.trouble.builds_anew:
-            await self._build_anew()
-        before, may_assume = self.serving.prepared, self.serving.is_overlapping(manifest)
-        told = self.installation.follow
-        prepared = await preparation.prepare(manifest, self._folder, told, before, may_assume=may_assume)
-        self._served.expect(prepared)
-        return prepared
-
-    async def _build_anew(self) -> None:
-        await self._services.preparation.build_anew(self._name, self._folder, self.installation.follow)
-        self.trouble.builds_anew = False
+        beginning = await self._source.beginning()
+        self.is_stale |= beginning.is_provisional
+        await self._begin(beginning.prepared)
+        if beginning.error is not None:
+            self.trouble.failed(beginning.error)
 
     async def _begin(self, prepared: Prepared) -> None:
         """Claim the prefix, start its instances and register the plugin: what serves never depends on the database."""
@@ -277,28 +253,34 @@ class Deployment:
         self.trouble.clear()
         self.serving.held.take(api_prefix(prepared.build.manifest, prepared.description))
         self.serving.begin(prepared, self._wanted_of(prepared.build.manifest), SUPERVISOR)
-        await self._served.note(prepared)
+        await self._source.served.note(prepared)
         await _register(self._services, self._name, self.serving.held.value, prepared)
 
     async def _prepare_and_replace(self, cause: Cause, actor: str) -> None:
-        prepared = await self._prepare()
+        prepared = await self._source.prepare()
         generation = prepared.build.generation.hash
         async with self.lock:
-            if not self._is_wanted or self.serving.prepared is None or self._served.is_withdrawn(prepared):
+            if not self._is_wanted or self.serving.prepared is None:
+                return
+            if self._source.served.is_withdrawn(prepared):
+                self.trouble.clear()
                 return
             if generation == self.serving.prepared.build.generation.hash:
                 self.trouble.clear()
-                await self._served.note(prepared)
+                await self._source.served.note(prepared)
                 return
             prepared = await self._replace_by_code(prepared, cause, actor)
             self.trouble.clear()
             logger.info("Plugin %s is reloaded: generation %s (%s)", self._name, generation, actor)
-            await self._served.note(prepared)
+            await self._source.served.note(prepared)
             await _register(self._services, self._name, self.serving.held.value, prepared)
 
     async def _replace_by_code(self, prepared: Prepared, cause: Cause, actor: str) -> Prepared:
         """Return what serves now, which may be more than was known of it."""
         before = self.serving.prepared
+        if prepared.is_assumed and not self.serving.is_overlapping(prepared.build.manifest):
+            # Nobody serves any more beside whom its workers could say what it is.
+            prepared = await self._services.preparation.validate(prepared.build, before)
         try:
             await self._replace(prepared, cause, actor)
         except (OtherwiseError, PreparationError) as error:

@@ -99,7 +99,7 @@ class PluginOperations:
         tags = None if tag_for_identified is None else list(tag_for_identified)
         prefix = None if api_prefix is None else _prefix(api_prefix)
         changes = PluginChanges(version, author, prefix, tags, trigger)
-        plugin.record = await self._services.repository.update(name, changes)
+        plugin.record = await self._services.repository.update(name, changes, active=plugin.active)
         logger.info("The record of plugin %s is changed (%s)", name, actor)
         return self._view(plugin)
 
@@ -108,9 +108,10 @@ class PluginOperations:
         plugin = self._changeable(name, "forget", disabled=True)
         if plugin.active:
             raise ConflictError(f"cannot forget plugin {name!r}: it is enabled", hint="disable it first")
-        if not plugin.serving.is_over:
-            # Another one of that name would be started beside processes that have its names and its prefix.
-            raise ConflictError(f"cannot forget plugin {name!r}: it is still being stopped", hint="try again soon")
+        if plugin.is_leaving:  # whoever came next under its name would meet its processes, prefix and route
+            raise ConflictError(
+                f"cannot forget plugin {name!r}: it is still being stopped", hint="try again in a while"
+            )
         await self._services.repository.delete(name)
         has_folder = await plugin.has_folder()
         plugin.forget_record()

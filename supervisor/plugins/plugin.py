@@ -94,6 +94,11 @@ class Plugin:
         return self.serving.children
 
     @property
+    def is_leaving(self) -> bool:
+        """Something is being done with it, or processes of it are on their way out."""
+        return bool(self.works) or not self.serving.is_over
+
+    @property
     def error(self) -> PluginError | None:
         """What keeps it, or its newest code, or a worker of it, from being served as it should."""
         return self.deployment.trouble.error or self.serving.error

@@ -135,7 +135,7 @@ class Plugins:
         if self._looking is not None:
             self._looking.cancel()
         await self._directory.close()
-        await asyncio.gather(*(plugin.serving.close() for plugin in self._plugins.values()))
+        await asyncio.gather(*(plugin.deployment.close() for plugin in self._plugins.values()))
         await self._services.templates.close()
         await asyncio.gather(*(works.close() for works in self._all_works))
 

@@ -7,6 +7,8 @@ from plugin_runtime.protocol import Kind
 from supervisor.plugins.services import PluginServices
 from supervisor.preparation.generations import Served
 from supervisor.preparation.preparation import Prepared
+from supervisor.preparation.worker_spec import Build
+from supervisor.works import Works
 
 
 class ServedGenerations:
@@ -19,6 +21,7 @@ class ServedGenerations:
         self._served = Served()
         self._written = self._served
         self._expected = ""
+        self._removals = Works()
 
     @property
     def has_former(self) -> bool:
@@ -29,15 +32,17 @@ class ServedGenerations:
         """Whether the operator has rolled back from this one."""
         return prepared.build.generation.hash == self._served.withdrawn
 
-    def expect(self, prepared: Prepared) -> None:
-        """The folder says this: it is about to serve, and nobody may remove it meanwhile."""
-        self._expected = prepared.build.generation.hash
-        if not self.is_withdrawn(prepared):
-            self.forgive()
+    def expect(self, build: Build) -> None:
+        """It may be about to serve: nobody may remove it meanwhile."""
+        self._expected = build.generation.hash
 
     def forgive(self) -> None:
         """Whatever was rolled back may serve again; that is written down with the next ``note``."""
         self._served = replace(self._served, withdrawn="")
+
+    async def close(self) -> None:
+        """Remove nothing more."""
+        await self._removals.close()
 
     async def recall(self) -> Prepared | None:
         """What served last, by this supervisor or one before; None where it is not kept."""
@@ -66,15 +71,22 @@ class ServedGenerations:
         await self._keep(Served(prepared.build.generation.hash, withdrawn=self._served.current))
 
     async def _keep(self, served: Served) -> None:
-        preparation = self._services.preparation
         self._served = served
         if served != self._written:
-            await preparation.note_served(self._plugin, served)
+            await self._services.preparation.note_served(self._plugin, served)
             self._written = served
+        # By itself: it waits for a build that is under way, and whoever is here keeps all others from the plugin.
+        self._removals.begin(self._remove_others(), f"generations-{self._plugin}")
+
+    async def _remove_others(self) -> None:
+        await self._services.preparation.prune(self._plugin, self._needed)
+        self._services.pruning.soon()  # of what they were made with
+
+    def _needed(self) -> set[str]:
+        """Hashes of those that must not be removed now."""
         in_use = {child.spec.generation for child in self._services.tree.children if child.spec.name == self._plugin}
-        kept = {served.current, served.before, served.withdrawn, self._expected} - {""}
-        await preparation.prune(self._plugin, in_use | kept | self._services.pruning.generations(self._plugin))
-        self._services.pruning.soon()
+        kept = {self._served.current, self._served.before, self._served.withdrawn, self._expected} - {""}
+        return in_use | kept | self._services.pruning.generations(self._plugin)
 
     async def _kept(self, generation: str) -> Prepared | None:
         return await self._services.preparation.restore(self._plugin, self._folder, generation) if generation else None

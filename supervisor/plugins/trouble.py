@@ -12,7 +12,7 @@ from supervisor.plugins.held_prefix import HeldPrefix
 from supervisor.preparation.preparation import PreparationError
 from supervisor.preparation.worker_spec import default_prefix
 from supervisor.spec import RestartPolicy
-from supervisor.supervision.retries import Retries
+from supervisor.supervision.retries import INTERNAL, Retries
 
 logger = logging.getLogger(__name__)
 
@@ -75,5 +75,7 @@ class PluginTrouble:
             self.error = PluginError("manifest", "PluginRefused", error.message, hint=error.hint)
             logger.error("%s", error)  # noqa: TRY400 - a sentence for the operator; the traceback would be ours
         except Exception as error:
-            self.error = PluginError("internal", type(error).__name__, "failed inside xcore; its log has the details")
+            message = "failed inside xcore; its log has the details"
+            hint = f"it is tried again by itself; at once with xcore plugin reload {self._plugin}"
+            self.failed(PluginError(INTERNAL, type(error).__name__, message, hint=hint))
             logger.exception("Plugin %s %s", self._plugin, otherwise)

@@ -10,8 +10,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from plugin_runtime.protocol import (
@@ -22,7 +20,6 @@ from plugin_runtime.protocol import (
     Progress,
     Schema,
     State,
-    UpstreamDied,
 )
 from plugin_runtime.views import ExitView, PluginError
 from plugin_runtime.wire import Envelope
@@ -32,11 +29,11 @@ from supervisor.errors import ReplacementError
 from supervisor.plugins.recycling import Recycling
 from supervisor.plugins.schema import PluginDocument
 from supervisor.plugins.services import PluginServices
-from supervisor.plugins.worker_link import Link, former_link, linked_settings, new_link
+from supervisor.plugins.worker_link import Link
+from supervisor.plugins.worker_links import WorkerLinks
 from supervisor.plugins.worker_trouble import WorkerTrouble
 from supervisor.preparation.preparation import Prepared
-from supervisor.preparation.worker_spec import instance_id, worker_settings, worker_spec
-from supervisor.state_folder import StateFolder
+from supervisor.preparation.worker_spec import worker_spec
 from supervisor.supervision.child import Child
 from supervisor.supervision.child_events import SUPERVISOR, StartRequested
 from supervisor.supervision.child_notes import ChildNotes
@@ -45,9 +42,6 @@ from supervisor.supervision.replacement import Replacement, is_settled
 from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
-
-NEVER_RESENT = frozenset({Cause.HANG.value, Cause.MEMORY_LIMIT.value, Cause.OUT_OF_MEMORY.value})
-"""A request may have been the cause of these deaths: sent again, it would kill the next worker too."""
 
 
 class Workers:
@@ -69,7 +63,6 @@ class Workers:
         """By number; while one is replaced its successor is not among them before it is ready."""
         self.description: Description | None = None
         """What one of them says of the code; where it was only assumed before, each does."""
-        self._prepared = prepared
         self.notes = ChildNotes(changed)
         self._build = prepared.build
         self._prefix = prefix
@@ -78,7 +71,7 @@ class Workers:
         self._ended = ended
         self._document = PluginDocument(self._build.name, services.gateways)
         self._is_current = False
-        self._links: dict[Child, Link] = {}
+        self._links = WorkerLinks(prepared, prefix, services)
         self._trouble = WorkerTrouble()
         self._states: dict[Child, State] = {}
         self._changes = Changes()
@@ -117,7 +110,7 @@ class Workers:
     @property
     def linked(self) -> list[tuple[Child, Link]]:
         """Those that have or had a process that listens for gateways."""
-        return [(child, self._links[child]) for child in self.children if child in self._links]
+        return self._links.among(self.children)
 
     # --- what is done with them ---
 
@@ -244,30 +237,17 @@ class Workers:
         await self._services.tree.remove(child, cause, actor)
         self._leaving.discard(child)
         self._states.pop(child, None)
-        self._forget_link(child)
+        self._links.forget(child)
         self._trouble.forget(child)
         self._changes.notify()
-
-    def _forget_link(self, child: Child) -> None:
-        link = self._links.pop(child, None)
-        if link is not None:
-            self._services.gateways.dismiss_caller(link.incarnation)
 
     # --- ChildOwner ---
 
     def settings_for(self, child: Child, token: str) -> Mapping[str, Any]:
-        folder, supervisor = self._services.around.folder, self._services.configuration.supervisor
-        self._forget_link(child)  # of a process that was never born
-        link = self._links[child] = new_link(folder, self._build.name, token)
-        self._services.gateways.admit_caller(link.caller)
-        settings = worker_settings(self._build, self._prefix, supervisor.adopt_grace)
-        lock = _concured_lock(child, folder)
-        told = replace(settings, describe=self._prepared.is_assumed, concured_lock=lock)
-        return linked_settings(told, link, folder)
+        return self._links.begin(child, token)
 
     def adopted(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
-        link = self._links[child] = former_link(token, settings)
-        self._services.gateways.admit_caller(link.caller)
+        self._links.adopt(child, token, settings)
 
     def changed(self, child: Child) -> None:
         self._trouble.changed(child)
@@ -318,9 +298,7 @@ class Workers:
     def exited(self, child: Child, record: ExitView) -> None:
         self.notes.forget(child)
         self._trouble.exited(child, record)
-        link = self._links.pop(child, None)
-        if link is not None:
-            self._services.gateways.tell_death(_death_of(link, record))
+        self._links.died(child, record)
         if child in self.children:  # otherwise its successor is measured under the same name
             self._services.resources.forget(child.spec.id)
         self._services.recorded(record)
@@ -329,18 +307,6 @@ class Workers:
     def _tell(self) -> None:
         self._changed()
         self._changes.notify()
-
-
-def _concured_lock(child: Child, folder: StateFolder) -> str:
-    """For the first instance only."""
-    plugin = child.spec.name
-    return str(folder.concured_lock(plugin)) if child.spec.id == instance_id(plugin, 1) else ""
-
-
-def _death_of(link: Link, record: ExitView) -> UpstreamDied:
-    """What gateways are told of it; nobody connects to it any more."""
-    Path(link.path).unlink(missing_ok=True)
-    return UpstreamDied(record.instance, link.incarnation, record.cause, record.cause not in NEVER_RESENT)
 
 
 def _is_coming(child: Child) -> bool:

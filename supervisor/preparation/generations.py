@@ -99,6 +99,8 @@ class Generations:
             except _ChangedError:
                 snapshot = snapshot.again()
             except OSError as error:
+                if generation.folder.is_dir():  # a copy that was given up runs on, and was quicker
+                    return generation
                 what = f"cannot copy the code of plugin {plugin!r} to {self._folder}"
                 if want := want_of_machine(what, error, self._folder):
                     raise want from error

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,6 +84,8 @@ class Preparation:
         self._validator = validator
         self._building: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._env_files: dict[str, str] = {}
+        self._handed_out: dict[str, str] = {}
+        """By plugin, the generation that a task was given last: no process names it before the task is described."""
         self._writer = ThreadPoolExecutor(1, "generations")
         """One thread: what is to be kept is written in order, never by two at once, and the last one stays."""
 
@@ -103,16 +105,18 @@ class Preparation:
         """Of a plugin, as its manifest said when it was read last. May be called in any thread."""
         return self._env_files.get(name, DOTENV)
 
-    async def prepare(
-        self,
-        manifest: PluginManifest,
-        folder: Path,
-        on_progress: OnProgress,
-        before: Prepared | None = None,
-        *,
-        may_assume: bool = False,
-    ) -> Prepared:
-        """Do whatever of the other steps has not been done for this content of the folder before.
+    async def assemble(self, manifest: PluginManifest, folder: Path, on_progress: OnProgress) -> Build:
+        """Take the second step, environment and copy of the code; what was there for this content is taken as it is.
+
+        No removal has its turn before the caller had theirs to say that the copy is to be kept.
+
+        Raises:
+            PreparationError: with phase, cause and what to do.
+        """
+        return await in_phase(Phase.ENVIRONMENT, self._build(manifest, folder, on_progress))
+
+    async def examine(self, build: Build, before: Prepared | None = None, *, may_assume: bool = False) -> Prepared:
+        """Take the last step: find out what the code is, unless that is known of this content.
 
         ``before``: what the plugin is made from until now. ``may_assume``: workers of what comes out will run beside
         those of ``before`` until it is known to be good, and may as well be the ones that find that out.
@@ -120,7 +124,6 @@ class Preparation:
         Raises:
             PreparationError: with phase, cause and what to do.
         """
-        build = await in_phase(Phase.ENVIRONMENT, self._build(manifest, folder, on_progress))
         known = await asyncio.to_thread(self._generations.description, build.generation)
         if known is not None:  # nothing is imported a second time for content that was found good before
             return Prepared(build, known)
@@ -164,10 +167,13 @@ class Preparation:
         except XcoreError as error:
             logger.warning("%s; after the next start its newest code is served", error.message)
 
-    async def prune(self, plugin: str, keep: set[str]) -> None:
-        """Remove the generations of ``plugin`` whose hashes are not in ``keep``."""
+    async def prune(self, plugin: str, keep: Callable[[], set[str]]) -> None:
+        """Remove the generations of ``plugin`` whose hashes ``keep`` does not name.
+
+        It may have to wait for a build, which takes minutes: ``keep`` is asked after that.
+        """
         async with self._building[plugin]:
-            await asyncio.to_thread(self._generations.prune, plugin, keep)
+            await asyncio.to_thread(self._generations.prune, plugin, keep() | {self._handed_out.get(plugin, "")})
 
     def learn(self, prepared: Prepared, modules: Sequence[str]) -> Prepared:
         """Add what its processes import beyond what the validator saw; kept for the next supervisor, if that works."""
@@ -181,8 +187,9 @@ class Preparation:
         Raises:
             PreparationError: with phase, cause and what to do.
         """
-        manifest = await self.read_manifest(name, folder)
-        return await in_phase(Phase.ENVIRONMENT, self._build(manifest, folder, on_progress))
+        build = await self.assemble(await self.read_manifest(name, folder), folder, on_progress)
+        self._handed_out[name] = build.generation.hash
+        return build
 
     def manifest_errors(self, name: str, folder: Path) -> list[PluginInvalidError]:
         """All that is wrong with the manifest; ``read_manifest`` tells the first only. Reads a file and blocks."""

@@ -20,6 +20,7 @@ from supervisor.supervision.exits import advice
 from supervisor.supervision.retries import SPEECHLESS
 from supervisor.supervision.surroundings import Surroundings
 from supervisor.supervision.tree import Tree
+from supervisor.works import Works
 
 D = TypeVar("D")
 
@@ -48,7 +49,10 @@ class Validator:
         self._tree = tree
         self._around = around
         self._recorded = recorded
+        self.given_up_for = Cause.DISABLED
+        """Cause of the end of a process that nobody waits for any more."""
         self._slots = asyncio.Semaphore(parallel)
+        self._removals = Works()
 
     async def validate(self, build: Build) -> Finding:
         """What the plugin says of itself; it has ``errors`` where it must not be served."""
@@ -64,12 +68,14 @@ class Validator:
         async with self._slots:
             inspection = _Inspection(to_wire(settings), description, self._recorded)
             child = Child(spec, inspection, self._around)
-            self._tree.add(child)
+            self._tree.supersede(child)  # one that was given up may still be on its way out
             try:
                 child.post(StartRequested("supervisor"))
                 await child.settled.wait()
             finally:
-                await self._tree.remove(child, Cause.SHUTDOWN, "supervisor")
+                # Whoever waits may be given up a second time: it leaves the table all the same.
+                removal = self._tree.remove(child, self.given_up_for, "supervisor")
+                await asyncio.shield(self._removals.begin(removal, f"leave-{spec.id}"))
             return inspection.result(what)
 
 

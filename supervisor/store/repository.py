@@ -75,24 +75,21 @@ class Repository:
         now = self._clock.time()
         return await self._database.write("register the plugin", partial(_register, facts=facts, now=now))
 
-    async def update(self, name: str, changes: PluginChanges) -> PluginRow:
-        """Raise UnknownNameError."""
+    async def update(self, name: str, changes: PluginChanges, *, active: bool) -> PluginRow:
+        """Write what is given, also of one without a record; ``active`` counts only there."""
         values = {key: value for key, value in vars(changes).items() if value is not None}
-        now = self._clock.time()
-        return await self._database.write("update the plugin", partial(_update, name=name, values=values, now=now))
+        change = partial(_put, name=name, values=values, active=active, now=self._clock.time())
+        return await self._database.write("update the plugin", change)
 
     async def status(self, name: str, *, active: bool) -> PluginRow:
         """Enable or disable, also one that could never say what it is."""
-        now = self._clock.time()
-        return await self._database.write(
-            "set the plugin's status", partial(_status, name=name, active=active, now=now)
-        )
+        change = partial(_put, name=name, values={"active": active}, active=active, now=self._clock.time())
+        return await self._database.write("set the plugin's status", change)
 
     async def scale(self, name: str, instances: int | None) -> PluginRow:
-        """Write how many instances are wanted; None: what its manifest says. Raise UnknownNameError."""
-        now = self._clock.time()
-        values = {"instances": instances}
-        return await self._database.write("scale the plugin", partial(_update, name=name, values=values, now=now))
+        """Write how many instances are wanted of one that is served; None: what its manifest says."""
+        change = partial(_put, name=name, values={"instances": instances}, active=True, now=self._clock.time())
+        return await self._database.write("scale the plugin", change)
 
     async def delete(self, name: str) -> PluginRow:
         """Forget a plugin and return what was known. Raise UnknownNameError."""
@@ -143,10 +140,11 @@ def _register(session: Session, *, facts: PluginFacts, now: float) -> PluginRow:
     return _update(session, name=facts.name, values=vars(facts), now=now)
 
 
-def _status(session: Session, *, name: str, active: bool, now: float) -> PluginRow:
+def _put(session: Session, *, name: str, values: Mapping[str, object], active: bool, now: float) -> PluginRow:
+    """One without a record cannot say yet what it is, or could not be registered since the database was away."""
     if _select(session, name) is None:
-        return _add(session, facts=PluginFacts(name, "", "", ""), active=active, now=now)
-    return _update(session, name=name, values={"active": active}, now=now)
+        _add(session, facts=PluginFacts(name, "", "", ""), active=active, now=now)
+    return _update(session, name=name, values=values, now=now)
 
 
 def _update(session: Session, *, name: str, values: Mapping[str, object], now: float) -> PluginRow:

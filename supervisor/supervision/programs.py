@@ -28,6 +28,8 @@ class Programs:
         self._folder = folder
         self._recorded = recorded
         self._records = ProcessRecords(folder)
+        self.given_up_for = Cause.DISABLED
+        """Cause of the end of a program that nobody waits for any more."""
 
     async def run(
         self,
@@ -54,9 +56,12 @@ class Programs:
         output = Output(loop, process.pipes, spec.id, _sink(on_line))
         output.start()
         self._records.write(record_of_process(spec, token, nonce, process))
-        cause: Cause | None = Cause.SHUTDOWN
+        cause: Cause | None = None
         try:
             cause = await _end_in_time(process, ended, timeout)
+        except asyncio.CancelledError:
+            cause = self.given_up_for
+            raise
         finally:
             output.finish()
             self._records.remove(token)

@@ -12,6 +12,8 @@ from supervisor.supervision.restart import Budget, backoff_delay, spend
 
 HEALING = frozenset({Phase.LIFESPAN.value, Phase.READY.value})
 """Phases in which something else than the code may be to blame: a database that is away, a signal, want of memory."""
+INTERNAL = "internal"
+"""Phase of an error of ours; what it met may be gone the next time, and whose mistake it is the author cannot mend."""
 SPEECHLESS = "ValidatorDied"
 """Type of the error of a validator that had no words for it; likewise."""
 TRANSIENT = frozenset({SPEECHLESS, "BuildInterrupted", "DiskFull", "OutOfResources", *(cause.value for cause in Cause)})
@@ -39,7 +41,7 @@ class Retries:
     def failed(self, error: PluginError, now: float, random: float) -> None:
         """It did not work; ``random`` in [0, 1)."""
         self._budget = spend(self._budget, self._policy, now)
-        if error.phase in HEALING or error.type in TRANSIENT:
+        if error.phase == INTERNAL or error.phase in HEALING or error.type in TRANSIENT:
             self._due = now + self._delay(random)
         else:
             self.anew = False

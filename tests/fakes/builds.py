@@ -1,5 +1,6 @@
 """Builds of plugins without building anything: a manifest, an environment that is this Python, a copy of the code."""
 
+import asyncio
 import platform
 import sys
 from dataclasses import replace
@@ -76,6 +77,9 @@ class ScriptedPreparation:
         self.kept = {}
         """By plugin and hash, what can be restored."""
         self.pruned = {}
+        self.free = asyncio.Event()
+        self.free.set()
+        """Not set while something is being built: a removal waits."""
         self.installed = []
         self.installing = {}
         """By plugin, what its next installations end with: an exception, or a generation that is planned then."""
@@ -94,9 +98,12 @@ class ScriptedPreparation:
             raise planned
         return planned.build.manifest
 
-    async def prepare(self, manifest, folder, on_progress, before=None, *, may_assume=False):
+    async def assemble(self, manifest, folder, on_progress):
         on_progress(BuildProgress("installing"))
-        planned = self.plans[manifest.plugin]
+        return self.plans[manifest.plugin].build
+
+    async def examine(self, build, before=None, *, may_assume=False):
+        planned = self.plans[build.name]
         if may_assume and self.assumes:
             return replace(planned, description=before.description, is_assumed=True)
         return planned
@@ -130,7 +137,8 @@ class ScriptedPreparation:
         return self.kept.get((plugin, generation))
 
     async def prune(self, plugin, keep):
-        self.pruned[plugin] = keep
+        await self.free.wait()
+        self.pruned[plugin] = keep()
 
     def learn(self, prepared, modules):
         return prepared

@@ -91,8 +91,8 @@ class FakeRepository:
     async def add(self, facts, *, active):
         return PluginRow(facts.name, **vars(facts), add_time=0.0, update_time=0.0, active=active)
 
-    async def update(self, name, changes):
-        row = PluginRow(name, name, "1", "Ada", "", [], 1, 0.0, 0.0, active=False)
+    async def update(self, name, changes, *, active):
+        row = PluginRow(name, name, "1", "Ada", "", [], 1, 0.0, 0.0, active=active)
         return replace(row, **{key: value for key, value in vars(changes).items() if value is not None})
 
     async def delete(self, name):

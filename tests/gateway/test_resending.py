@@ -6,7 +6,7 @@ import pytest
 
 from gateway.resending import Delivery, may_resend
 from plugin_runtime.protocol import Cause, UpstreamDied
-from supervisor.plugins.workers import NEVER_RESENT
+from supervisor.plugins.worker_links import NEVER_RESENT
 
 GET, POST = True, False
 NO_WORD = None

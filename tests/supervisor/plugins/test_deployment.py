@@ -1,7 +1,9 @@
 """A reload is a transaction: the new generation takes over whole, or nothing has changed for anybody."""
 
 import asyncio
+import os
 import shutil
+import signal
 from dataclasses import replace
 
 import pytest
@@ -71,7 +73,7 @@ def test_the_new_generation_takes_over_in_one_step(run):
         assert [child.record.restarts for child in hello.instances] == [1, 1, 0]
         assert_nothing_else_runs(at, hello)
         assert at.preparation.served_generations["hello"] == Served("two", before="one")
-        assert at.preparation.pruned["hello"] == {"one", "two"}
+        await until(lambda: at.preparation.pruned["hello"] == {"one", "two"}, "both are kept")
 
     run(scenario)
 
@@ -398,7 +400,7 @@ def test_a_generation_that_a_task_stands_on_is_kept(run):
         at.pruning.needed["hello"] = {"ancient"}
         at.add("hello", generation="two")
         await reload(at)
-        assert at.preparation.pruned["hello"] == {"one", "two", "ancient"}
+        await until(lambda: at.preparation.pruned["hello"] == {"one", "two", "ancient"}, "it is kept")
 
     run(scenario)
 
@@ -440,6 +442,68 @@ def test_rollback_goes_to_the_generation_before_and_stays_there(run):
         await hello.deployment.follow("watcher")
         assert hello.prepared.build.generation.hash == "three"
         assert at.preparation.served_generations["hello"] == Served("three", before="one")
+
+    run(scenario)
+
+
+def test_an_error_is_gone_when_the_files_are_again_those_that_were_rolled_back(run):
+    """A broken save in between leaves no mark: what serves is what the operator wants."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.add("hello", generation="two")
+        await reload(at)
+        await at.orders.rollback("hello", "operator", wait=DEADLINE)
+        for plan, error in ((broken(), "no module named flask"), (at.preparation.kept["hello", "two"], None)):
+            at.preparation.plans["hello"] = plan
+            hello.deployment.is_stale = True
+            await hello.deployment.follow("watcher")
+            assert (hello.error and hello.error.message, hello.prepared.build.generation.hash) == (error, "one")
+
+    run(scenario)
+
+
+def test_a_save_is_not_waited_with_by_two(run):
+    """Whoever waits for their turn serves what the folder says then; an order that waits as well does not hide them."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        gate = at.preparation.gates["hello"] = asyncio.Event()
+        hello.deployment.is_stale = True
+        first = asyncio.create_task(hello.deployment.follow("first"))
+        await settle()
+        reloading = asyncio.create_task(hello.deployment.reload("operator"))
+        await settle()
+        second = asyncio.create_task(hello.deployment.follow("second"))
+        await settle()
+        gate.set()
+        gate = at.preparation.gates["hello"] = asyncio.Event()
+        await first
+        await settle()
+        third = asyncio.create_task(hello.deployment.follow("third"))
+        await settle()
+        assert (third.done(), second.done()) == (True, False)
+        gate.set()
+        await asyncio.gather(reloading, second)
+
+    run(scenario)
+
+
+def test_a_mistake_of_ours_is_tried_again(run):
+    """The plugin's author can do nothing about it."""
+
+    async def scenario(at):
+        at.add_broken("hello", ValueError("in the table already"))
+        at.plugins._look = lambda: None
+        await at.discover()
+        hello = at.plugins.named("hello")
+        assert (hello.state.value, hello.error.phase) == ("failed", "internal")
+        assert "xcore plugin reload hello" in hello.error.hint
+        shutil.rmtree(at.directory / "hello")
+        at.add("hello")
+        assert hello.deployment.trouble.is_due
+        await hello.deployment.follow("supervisor")
+        await at.reaches("hello", "running")
 
     run(scenario)
 
@@ -491,6 +555,41 @@ def test_a_rollback_that_fails_leaves_what_serves(run):
             await at.orders.rollback("hello", "operator", wait=DEADLINE)
         assert (pids(hello), hello.prepared.build.generation.hash) == (before, "two")
         assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_a_rollback_neither_waits_for_a_build_nor_takes_its_copy(run):
+    """Old copies are removed when the build is done, by what is needed then; orders have their turn before."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.add("hello", generation="two")
+        await reload(at)
+        await until(lambda: at.preparation.pruned["hello"] == {"one", "two"}, "nothing is being removed")
+        at.preparation.free.clear()
+        asked = at.pruning.asked
+        examining, go_on = asyncio.Event(), asyncio.Event()
+        examine = at.preparation.examine
+
+        async def slow(build, before=None, *, may_assume=False):
+            examining.set()
+            await go_on.wait()
+            return await examine(build, before, may_assume=may_assume)
+
+        at.preparation.examine = slow
+        at.add("hello", generation="three")
+        reloading = asyncio.create_task(reload(at))
+        await examining.wait()
+        view = await at.orders.rollback("hello", "operator", wait=DEADLINE)
+        assert view.generation == "one"
+        await at.orders.scale("hello", 2, "operator", wait=DEADLINE)
+        assert (hello.ready, at.pruning.asked) == (2, asked)
+        at.preparation.free.set()
+        await until(lambda: "three" in at.preparation.pruned["hello"], "the copy in the making is kept")
+        await until(lambda: at.pruning.asked > asked, "environments are looked through after that")
+        go_on.set()
+        assert (await reloading).generation == "three"
 
     run(scenario)
 
@@ -839,6 +938,24 @@ def test_a_record_may_come_before_its_folder(run):
     run(scenario)
 
 
+def test_a_plugin_is_not_forgotten_before_its_processes_are_gone(run):
+    """Its folder may come back at once: a new plugin of the name would meet the workers of the old one."""
+
+    async def scenario(at):
+        hello = await serving(at, steps=("hello", "ready", "deaf", "serve"), stop_timeout=1)
+        shutil.rmtree(at.directory / "hello")
+        await at.reaches("hello", "disabled")
+        with pytest.raises(ConflictError, match="cannot forget plugin 'hello': it is still being stopped"):
+            await at.orders.delete("hello", "operator")
+        assert at.repository.forgotten == []
+        await until(lambda: not hello.is_leaving, "its worker is gone")
+        assert at.table.tree.children == []
+        await at.orders.delete("hello", "operator")
+        assert "hello" not in at.plugins
+
+    run(scenario)
+
+
 @pytest.mark.parametrize(
     ("name", "facts", "error"),
     [
@@ -893,6 +1010,32 @@ def test_code_that_claims_another_prefix_than_was_assumed_is_started_again(run):
         assert {len(route.upstreams) for route in routed(at, told)} == {1}
         assert len(at.exits) == 2
         assert_nothing_else_runs(at, hello)
+
+    run(scenario)
+
+
+def test_code_is_validated_where_those_that_served_are_gone_meanwhile(run, tmp_path):
+    """It was to run beside them; in their place it would serve as what was before it."""
+
+    async def scenario(at):
+        hello = await serving(at, description=Description(api_prefix="/app/old"), restart="never")
+        at.preparation.assumes = True
+        at.add("hello", Description(api_prefix="/app/new"), generation="two")
+        prepared, examine = asyncio.Event(), at.preparation.examine
+
+        async def watched(*arguments, **keys):
+            prepared.set()
+            return await examine(*arguments, **keys)
+
+        at.preparation.examine = watched
+        async with hello.deployment.lock:
+            reloading = asyncio.create_task(reload(at))
+            await prepared.wait()
+            os.kill(hello.instances[0].pid, signal.SIGKILL)
+            await until(lambda: not hello.ready, "nobody serves")
+        view = await reloading
+        assert (view.generation, view.prefix, view.state) == ("two", "/app/new", "running")
+        assert (at.preparation.validated, hello.prepared.is_assumed) == (["hello"], False)
 
     run(scenario)
 

@@ -148,6 +148,21 @@ def test_a_description_for_which_there_is_no_room_is_a_full_disk(generations, pl
         generations.keep_description(generation, Description())
 
 
+def test_a_copy_that_somebody_else_has_made_meanwhile_is_as_good(generations, plugin, monkeypatch):
+    """A thread that was given up runs on: disabled and enabled again, two of them copy the same."""
+    copy_files = module._copy_files
+
+    def overtaken(snapshot, target):
+        monkeypatch.setattr(module, "_copy_files", copy_files)
+        make(generations, plugin)
+        copy_files(snapshot, target)
+
+    monkeypatch.setattr(module, "_copy_files", overtaken)
+    generation = make(generations, plugin)
+    assert content(generation.source) == content(plugin)
+    assert [entry.name for entry in generation.folder.parent.iterdir()] == [generation.hash]
+
+
 def test_nothing_is_written_into_the_plugins_folder(generations, plugin):
     """The folder is its author's."""
     before = sorted((str(p), p.stat().st_mtime_ns) for p in [plugin, *plugin.rglob("*")])

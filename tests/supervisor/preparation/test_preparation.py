@@ -56,9 +56,7 @@ class Scene:
 
     def prepare(self):
         async def main():
-            preparation = self.preparation()
-            manifest = await preparation.read_manifest("hello", self.folder)
-            return await preparation.prepare(manifest, self.folder, lambda _: None)
+            return await prepared_by(self.preparation(), self.folder)
 
         return asyncio.run(main())
 
@@ -66,6 +64,11 @@ class Scene:
         with pytest.raises(PreparationError) as caught:
             self.prepare()
         return caught.value.error
+
+
+async def prepared_by(preparation, folder):
+    manifest = await preparation.read_manifest("hello", folder)
+    return await preparation.examine(await preparation.assemble(manifest, folder, lambda _: None))
 
 
 @pytest.fixture
@@ -93,8 +96,7 @@ def test_closed_it_has_written_all_and_has_no_thread(at):
 
     async def main():
         preparation = at.preparation()
-        manifest = await preparation.read_manifest("hello", at.folder)
-        prepared = await preparation.prepare(manifest, at.folder, lambda _: None)
+        prepared = await prepared_by(preparation, at.folder)
         preparation.learn(prepared, ["json"])
         await preparation.close()
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("generations")]
@@ -281,6 +283,41 @@ def test_a_plugin_is_built_by_one_at_a_time(at):
     assert max(most) == 1
 
 
+@pytest.mark.parametrize("whose", ["plugin", "task"])
+def test_what_was_built_while_a_removal_waited_is_not_removed(at, whose):
+    """A rollback in the minutes of an installation asks for one; nobody can name the copy before it is made."""
+    installing, installed, expected = asyncio.Event(), asyncio.Event(), set()
+    ensure = at.steps.ensure
+
+    async def slow(*arguments):
+        installing.set()
+        await installed.wait()
+        return await ensure(*arguments)
+
+    at.steps.ensure = slow
+
+    async def build(preparation):
+        if whose == "task":
+            return await preparation.build("hello", at.folder, lambda _: None)
+        manifest = await preparation.read_manifest("hello", at.folder)
+        made = await preparation.assemble(manifest, at.folder, lambda _: None)
+        expected.add(made.generation.hash)
+        return made
+
+    async def main():
+        preparation = at.preparation()
+        building = asyncio.create_task(build(preparation))
+        await installing.wait()
+        removing = asyncio.create_task(preparation.prune("hello", expected.copy))
+        await settle()
+        installed.set()
+        made, _ = await asyncio.gather(building, removing)
+        assert (made.generation.source / "run.py").is_file()
+        await preparation.close()
+
+    asyncio.run(main())
+
+
 def test_what_is_learned_is_written_in_order(at, monkeypatch):
     """By one at a time: an earlier list that took longer must not be what the next supervisor reads."""
     begun, written, gate = [], [], threading.Event()
@@ -295,8 +332,7 @@ def test_what_is_learned_is_written_in_order(at, monkeypatch):
 
     async def main():
         preparation = at.preparation()
-        manifest = await preparation.read_manifest("hello", at.folder)
-        prepared = await preparation.prepare(manifest, at.folder, lambda _: None)
+        prepared = await prepared_by(preparation, at.folder)
         monkeypatch.setattr(Generations, "keep_description", slow)
         once = preparation.learn(prepared, ["a"])
         twice = preparation.learn(once, ["b"])

@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
+from plugin_runtime.protocol import Cause
 from supervisor.preparation.validation import Validator
 from tests.fakes.builds import build_of
 from tests.fakes.process_table import process_table
 from tests.fakes.processes import state_folder
-from tests.fakes.waiting import until
+from tests.fakes.waiting import settle, until
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.usefixtures("nothing_left_behind")]
 
@@ -84,16 +85,38 @@ def test_a_validator_that_cannot_be_started_says_why(run, tmp_path):
     run(scenario)
 
 
-def test_cancelling_ends_the_process(run, tmp_path):
-    """Nobody waits for it any more."""
+@pytest.mark.parametrize("cause", [Cause.DISABLED, Cause.SHUTDOWN])
+def test_cancelling_ends_the_process(run, tmp_path, cause):
+    """Nobody waits for it any more: its plugin was disabled, unless xcore stops."""
 
     async def scenario(table, validator, exits):
         work = asyncio.create_task(validator.validate(build_of(tmp_path, steps=("hello", "pause"))))
         await until(lambda: table.tree.pids.get("hello.validator"), "it runs")
+        if cause is Cause.SHUTDOWN:
+            validator.given_up_for = cause
         work.cancel()
         with pytest.raises(asyncio.CancelledError):
             await work
-        assert (table.tree.children, exits[0].cause) == ([], "shutdown")
+        assert (table.tree.children, exits[0].cause) == ([], cause.value)
+
+    run(scenario)
+
+
+def test_one_that_is_given_up_twice_is_in_nobodys_way(run, tmp_path):
+    """Disabled while a removal of its folder gives it up already; enabled again, it is validated."""
+
+    async def scenario(table, validator, exits):
+        stubborn = build_of(tmp_path, steps=("hello", "deaf", "pause"), stop_timeout=1.0)
+        work = asyncio.create_task(validator.validate(stubborn))
+        await until(lambda: table.tree.pids.get("hello.validator"), "it runs")
+        work.cancel()
+        await settle()
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        finding = await validator.validate(build_of(tmp_path, steps=("hello", "description", "exit:0")))
+        assert finding.description.title == "Hello"
+        await until(lambda: table.tree.children == [], "the first one is gone, too")
 
     run(scenario)
 

@@ -40,11 +40,7 @@ def test_an_unknown_name_is_an_error_that_says_what_is_known(opened):
     """404 with a hint, from every operation that names one plugin."""
     plugins, run = opened
     run(plugins.add(HELLO))
-    for operation in (
-        plugins.get("hallo"),
-        plugins.delete("hallo"),
-        plugins.update("hallo", PluginChanges(version="2")),
-    ):
+    for operation in (plugins.get("hallo"), plugins.delete("hallo")):
         with pytest.raises(UnknownNameError, match="known: hello"):
             run(operation)
 
@@ -63,10 +59,22 @@ def test_update_writes_what_is_given_and_the_time(opened, clock):
     plugins, run = opened
     added = run(plugins.add(HELLO))
     clock.now += 5
-    updated = run(plugins.update("hello", PluginChanges(version="1.1", tag_for_identified=[])))
+    updated = run(plugins.update("hello", PluginChanges(version="1.1", tag_for_identified=[]), active=False))
     assert (updated.version, updated.tag_for_identified, updated.author) == ("1.1", [], "Ada")
     assert (updated.add_time, updated.update_time) == (added.add_time, added.add_time + 5)
     assert run(plugins.get("hello")) == updated
+    assert updated.active
+
+
+def test_what_was_served_while_the_database_was_away_can_be_scaled_and_changed(opened):
+    """It could not be registered; what it says of itself is written when it is next."""
+    plugins, run = opened
+    scaled = run(plugins.scale("shop", 3))
+    assert (scaled.instances, scaled.active, scaled.version) == (3, True, "")
+    updated = run(plugins.update("other", PluginChanges(author="Eve"), active=True))
+    assert (updated.author, updated.active, updated.instances) == ("Eve", True, None)
+    run(plugins.register(replace(HELLO, name="shop")))
+    assert (run(plugins.get("shop")).instances, run(plugins.get("shop")).version) == (3, HELLO.version)
 
 
 def test_an_update_that_changes_nothing_leaves_the_time(opened, clock):

@@ -103,7 +103,7 @@ def test_cancelling_kills_the_group_and_leaves_a_record(run):
         with pytest.raises(asyncio.CancelledError):
             await work
         (record,) = at.exits
-        assert (record.cause, record.signal) == ("shutdown", 9)
+        assert (record.cause, record.signal) == ("disabled", 9)
         await until(lambda: read_process_stat(int(at.lines[0])) is None, "the grandchild is gone and reaped")
 
     run(scenario)

@@ -54,6 +54,13 @@ def test_a_build_that_somebody_else_is_to_blame_for_is_tried_again(kind):
     assert retries.is_due(1000.0)
 
 
+def test_a_mistake_of_ours_is_tried_again():
+    """Its author can do nothing about it; what led to it may be another moment's."""
+    retries = Retries(POLICY)
+    retries.failed(error("internal", "ValueError"), 1000.0, 0.0)
+    assert retries.is_due(1000.0)
+
+
 def test_an_environment_is_wanted_anew_until_it_is_there_or_cannot_be_had():
     """A kill changes nothing of what somebody has asked for; new code, or an error that stays, does."""
     retries = Retries(POLICY)
