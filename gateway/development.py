@@ -15,6 +15,7 @@ from gateway import error_page
 from gateway.errors import (
     GatewayError,
     PluginDiedError,
+    PluginTimedOutError,
     PluginUnavailableError,
     RequestFailedError,
     Response,
@@ -28,6 +29,7 @@ from plugin_runtime.protocol import PluginState
 
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _JSON = "application/json"
+_EXPLAINED = (PluginUnavailableError, PluginDiedError, PluginTimedOutError)
 
 
 class Development:
@@ -57,7 +59,7 @@ class Development:
     def render(self, error: GatewayError, method: str, fields: Iterable[Field], pool: Pool) -> Response:
         """Return the whole answer of a request to a plugin that failed."""
         told = dict(fields)
-        if not isinstance(error, (PluginUnavailableError, PluginDiedError)) or not _is_of_this_machine(told):
+        if not isinstance(error, _EXPLAINED) or not _is_of_this_machine(told):
             return render(error)
         if method in {"GET", "HEAD"} and prefers_html(told.get(b"accept", b"").decode("latin-1")):
             return self._as_page(error, pool.route.state)
@@ -79,6 +81,9 @@ class Development:
         return render(error, more)
 
     def _trouble(self, error: RequestFailedError) -> PluginTrouble:
+        if isinstance(error, PluginTimedOutError):  # by code that serves, whatever may be wrong with newer code
+            hint = "have it answer sooner, or allow it more seconds with request_timeout in its manifest"
+            return PluginTrouble(error.plugin, type=error.type, message=error.message, hint=hint)
         return self._troubles.get(error.plugin, PluginTrouble(error.plugin))
 
 

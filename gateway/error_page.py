@@ -73,7 +73,7 @@ FIELDS = (
 
 def page(plugin: str, state: str, error: RequestFailedError, trouble: PluginTrouble, seen: str) -> bytes:
     """Tell what is wrong and what to do. ``seen``: names what is shown; what is shown later under another is news."""
-    waits = isinstance(error, PluginUnavailableError)  # whoever asks again after a death may cause the next one
+    waits = isinstance(error, PluginUnavailableError)  # whoever asks again after another failure may cause the next one
     headline = trouble.type or f"Plugin {plugin} is not served"
     news = "This page reloads itself when that changes." if waits else "Reload the page to ask again."
     name = _text(plugin)

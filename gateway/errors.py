@@ -34,6 +34,7 @@ from types import MappingProxyType
 from typing import Any
 
 from plugin_runtime.gateway_protocol import Refusal
+from plugin_runtime.protocol import PluginState
 
 Headers = list[tuple[bytes, bytes]]
 Response = tuple[int, Headers, bytes]
@@ -177,6 +178,8 @@ class PluginUnavailableError(RequestFailedError):
 
     def __init__(self, plugin: str, state: str, refusal: Refusal, retry_after: float) -> None:
         cause = _UNAVAILABLE.get(refusal, f"it is {state}")
+        if state == PluginState.INSTALLING.value and refusal in {Refusal.UNAVAILABLE, Refusal.PARKING_SECONDS}:
+            cause = "it is being installed"
         message = f"plugin {plugin!r} is not available: {cause}"
         super().__init__(plugin, message, retry_after=max(retry_after, 1.0), state=state, reason=refusal.value)
         self.refusal = refusal

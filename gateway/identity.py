@@ -51,5 +51,5 @@ class Tokens:
 
 
 def user_of(record: TokenRecord) -> dict[str, Any]:
-    """Return what plugins see in ``scope["state"]["xcore"]["user"]``."""
-    return {"id": f"token:{record.name}", "email": None, "role": record.role}
+    """Return what plugins see in ``scope["state"]["xcore"]["user"]``: a token has a role, and is nobody."""
+    return {"id": None, "email": None, "role": record.role}

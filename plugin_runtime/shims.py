@@ -22,7 +22,7 @@ _WEBSOCKET_REFUSED = 1008
 
 
 class User(dict[str, Any]):
-    """Who asks: ``id``, ``email`` and ``role``, each as a key and as an attribute. An API token may have no email."""
+    """Who asks: ``id``, ``email`` and ``role``, each as a key and as an attribute. An API token has a role only."""
 
     def __getattr__(self, name: str) -> Any:
         try:

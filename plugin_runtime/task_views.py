@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from plugin_runtime.views import ExitView, PluginError
+from plugin_runtime.views import ExitView, PluginError, ProgressView
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class TaskView:
     jobs: list[str] = field(default_factory=list)  # ids
     last_exit: Optional[ExitView] = None
     error: Optional[PluginError] = None
+    progress: Optional[ProgressView] = None
 
 
 @dataclass(frozen=True)

@@ -260,7 +260,8 @@ class Supervisor:
         validator = self._validator = Validator(self._tree, self._around, self._recorder.put, STARTS)
         programs = self._programs = Programs(self._around.reaper, self._folder, self._recorder.put)
         workshop = make_workshop(self._live, self._folder, programs, validator, offline=self._mode.offline)
-        self._pruning = Pruning(self._folder, workshop.builder, workshop.generations, self._tree)
+        survivors = self._takeover.survivors
+        self._pruning = Pruning(self._folder, workshop.builder, workshop.generations, self._tree, survivors)
         self._plugins = self._make_plugins(workshop, logs, resources)
         self._tasks = self._make_tasks(workshop, logs, resources)
         self._jobs.begin_reload = self._tasks.reload_all

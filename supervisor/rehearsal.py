@@ -1,9 +1,9 @@
 """What would become of a plugin: all the steps before its start, taken by a command, with or without a supervisor.
 
 A supervisor that runs keeps its state folder to itself but for the environments, of which several processes may build
-side by side (environments/build_lock.py): one that is built here is there when the plugin is deployed. All else that a
-rehearsal needs or makes lies in a folder of its own, which is gone afterwards; so the plugin's code sees an empty
-data folder.
+side by side (environments/build_lock.py): one that is built here is there when the plugin is deployed, if that is soon
+(preparation/pruning.py). All else that a rehearsal needs or makes lies in a folder of its own, which is gone
+afterwards; so the plugin's code sees an empty data folder.
 """
 
 import asyncio
@@ -199,14 +199,16 @@ class Rehearsal:
 
     async def _plan(self) -> bool:
         """Its dependencies and its interpreter."""
+        installer, folder = self._workshop.installer, self._candidate.folder
         try:
-            step = self._workshop.installer.plan(self._name, self._candidate.folder)
-            plan = await in_phase(Phase.ENVIRONMENT, step)
+            problems = await in_phase(Phase.ENVIRONMENT, installer.problems(self._name, folder))
+            self.verdict.problems += [as_plugin_error(Phase.ENVIRONMENT, problem) for problem in problems]
+            if not problems:
+                plan = await in_phase(Phase.ENVIRONMENT, installer.plan(self._name, folder))
+                self.verdict.python = str(plan.interpreter)
         except PreparationError as error:
             self.verdict.problems.append(error.error)
-            return False
-        self.verdict.python = str(plan.interpreter)
-        return True
+        return bool(self.verdict.python)
 
     async def _examine(self, manifest: PluginManifest) -> str | None:
         """Return the prefix that its code claims; None where that cannot be run."""

@@ -1,7 +1,6 @@
 """``xcore plugin``: look at plugins and act on them."""
 
 from contextlib import nullcontext
-from textwrap import shorten
 from typing import Annotated, Any
 
 import typer
@@ -17,16 +16,20 @@ from supervisor.cli.options import (
 )
 from supervisor.cli.output import duration, print_answer, print_lines, print_table
 from supervisor.cli.steps import steps_told
-from supervisor.cli.supervised import not_running, print_facts, print_trouble, shortcoming
+from supervisor.cli.supervised import (
+    not_running,
+    print_facts,
+    print_progress,
+    print_trouble,
+    shortcoming,
+    state_of,
+)
 from supervisor.printable import one_line
 
 app = typer.Typer(help="Look at plugins and act on them.", no_args_is_help=True)
 
 _SHOWN = ("name", "title", "version", "author", "prefix", "state", "generation")
 _FIGURES = ("restarts", "cpu_percent", "memory_mb", "in_flight", "requests")
-
-STEP_WIDTH = 40
-"""Characters of a step in a table; one that names an interpreter by its path has a hundred."""
 
 NameArgument = Annotated[str, typer.Argument(help="The plugin's folder name.")]
 
@@ -185,7 +188,7 @@ def print_plugins(plugins: list[dict[str, Any]]) -> None:
     rows = [
         (
             plugin["name"],
-            _state_of(plugin),
+            state_of(plugin),
             f"{sum(i['state'] == 'running' for i in plugin['instances'])}/{plugin['wanted']}",
             plugin["prefix"] or "-",
             plugin["version"] or "-",
@@ -196,18 +199,10 @@ def print_plugins(plugins: list[dict[str, Any]]) -> None:
     print_table(("NAME", "STATE", "READY", "PREFIX", "VERSION", "ERROR"), rows, "There are no plugins yet.")
 
 
-def _state_of(plugin: dict[str, Any]) -> str:
-    """With the step of a build under way, as far as a column has room for it."""
-    if progress := plugin.get("progress"):  # a supervisor of the version before tells none
-        return f"{plugin['state']} ({shorten(progress['step'], STEP_WIDTH, placeholder=' ...')})"
-    return str(plugin["state"])
-
-
 def _print_plugin(plugin: dict[str, Any]) -> None:
     print_facts((key, plugin[key]) for key in _SHOWN)
     print_trouble(plugin)
-    if progress := plugin.get("progress"):  # a supervisor of the version before tells none
-        print_facts([("progress", _progress_of(progress))])
+    print_progress(plugin)
     if build_log := plugin.get("build_log"):
         print_facts([("build log", build_log)])
     if traffic := plugin.get("traffic"):  # a supervisor of the version before does not count
@@ -223,11 +218,6 @@ def _print_plugin(plugin: dict[str, Any]) -> None:
         ],
         "It has no instances.",
     )
-
-
-def _progress_of(progress: dict[str, Any]) -> str:
-    said = f": {progress['line']}" if progress["line"] else ""
-    return f"{progress['step']}, for {duration(progress['seconds'])}{said}"
 
 
 def _requests_of(traffic: dict[str, Any]) -> str:

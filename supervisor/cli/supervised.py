@@ -4,12 +4,15 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
+from textwrap import shorten
 from typing import Any
 
 from supervisor.cli.output import duration, moment
 from supervisor.errors import XcoreError
 from supervisor.printable import one_line
 
+STEP_WIDTH = 40
+"""Characters of a step in a table; one that names an interpreter by its path has a hundred."""
 _IN_TROUBLE = {"failed", "backoff", "refused", "degraded"}
 
 
@@ -31,6 +34,21 @@ def shortcoming(view: dict[str, Any]) -> str:
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     """One line for each, label first."""
     sys.stdout.writelines(f"{label + ':':12}{one_line(text)}\n" for label, text in facts)
+
+
+def state_of(view: dict[str, Any]) -> str:
+    """With the step of a build under way, as far as a column has room for it."""
+    progress = view.get("progress")  # a supervisor of the version before tells none
+    if not progress:
+        return str(view["state"])
+    return f"{view['state']} ({shorten(progress['step'], STEP_WIDTH, placeholder=' ...')})"
+
+
+def print_progress(view: dict[str, Any]) -> None:
+    """Of the build of its environment, while there is one."""
+    if progress := view.get("progress"):  # a supervisor of the version before tells none
+        said = f": {progress['line']}" if progress["line"] else ""
+        print_facts([("progress", f"{progress['step']}, for {duration(progress['seconds'])}{said}")])
 
 
 def print_trouble(view: dict[str, Any]) -> None:

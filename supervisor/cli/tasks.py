@@ -17,7 +17,14 @@ from supervisor.cli.options import (
     WaitOption,
 )
 from supervisor.cli.output import duration, print_answer, print_lines, print_table
-from supervisor.cli.supervised import brief_error, not_running, print_facts, print_trouble
+from supervisor.cli.supervised import (
+    brief_error,
+    not_running,
+    print_facts,
+    print_progress,
+    print_trouble,
+    state_of,
+)
 from supervisor.printable import one_line
 
 app = typer.Typer(help="Look at background tasks and act on them.", no_args_is_help=True)
@@ -121,7 +128,7 @@ def print_tasks(tasks: list[dict[str, Any]]) -> None:
     rows = [
         (
             task["name"],
-            task["state"],
+            state_of(task),
             task["pid"],
             duration(task["uptime"]) if task["pid"] else "-",
             task["restarts"],
@@ -154,6 +161,7 @@ def _print_task(task: dict[str, Any]) -> None:
         [("at boot", "started" if task["enabled"] else "not started"), ("jobs", ", ".join(task["jobs"]) or "-")]
     )
     print_trouble(task)
+    print_progress(task)
     figures = (task["restarts"], task["retrying"], task["cpu_percent"], task["memory_mb"])
     print_table(
         ("PID", "UPTIME", "RESTARTS", "RETRYING", "CPU %", "MEMORY MB"),

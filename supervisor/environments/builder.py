@@ -9,12 +9,11 @@ import asyncio
 import json
 import logging
 import os
-import secrets
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +23,7 @@ from supervisor.environments.build_lock import alone
 from supervisor.environments.build_log import BuildLog, BuildLogs
 from supervisor.environments.diagnosis import diagnose
 from supervisor.environments.environment import Environment, Interpreter
-from supervisor.environments.file_system import FULL, SHORT, fullest
+from supervisor.environments.file_system import FULL, SHORT, fullest, remove
 from supervisor.environments.fingerprint import fingerprint
 from supervisor.environments.package_index import PackageIndex, PackageSource
 from supervisor.environments.progress import BuildProgress, OnProgress
@@ -146,10 +145,6 @@ class Builder:
         """Folders that are being built in, and those that each plugin or task was given last."""
         return self._building | set(self._handed_out.values())
 
-    async def discard(self, folders: Iterable[Path]) -> None:
-        """Remove environments. They are out of the way before anybody else has a turn, and gone when this returns."""
-        await _remove(folders)
-
     async def _build(self, plan: Plan, former: Environment | None, on_progress: OnProgress) -> Environment:
         if self._settings.offline:
             hint = "start it once without --offline, where the package index can be reached"
@@ -186,14 +181,14 @@ class Builder:
             try:
                 environment = await self._build_in(_Build(plan, folder, log, on_progress))
             except (EnvironmentBuildError, SpawnError, OSError) as error:
-                await _remove([folder])  # at once: it may be what fills the disk
+                await remove([folder])  # at once: it may be what fills the disk
                 raise self._told(error, plan, log) from error
         logger.info("Environment of %s built in %.1f s: %s", plan.name, time.monotonic() - started, folder)
         return environment
 
     async def _build_in(self, build: _Build) -> Environment:
         plan, folder = build.plan, build.folder
-        await _remove(_half_built(plan.owner))
+        await remove(_half_built(plan.owner))
         folder.mkdir(parents=True)
         steps = _Steps(build, self._runner, self._settings)
         source = await self._index.source(plan.name)
@@ -378,17 +373,3 @@ def _listed(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-async def _remove(folders: Iterable[Path]) -> None:
-    """Take ``folders`` out of the way at once, then remove them, which may take long, in a thread.
-
-    A thread runs on when its caller is cancelled: it must never see the paths at which the next build begins. And a
-    kill in the middle leaves nothing that looks whole.
-    """
-    doomed = []
-    for folder in folders:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            doomed.append(folder.rename(folder.with_name(f".{secrets.token_hex(8)}.removed")))
-    for folder in doomed:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

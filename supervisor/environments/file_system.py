@@ -1,8 +1,12 @@
-"""Whether the machine is to blame for an error, and which file system is full. Changes nothing."""
+"""What is done with files and folders wherever they are: tell whether the machine is to blame, remove whole folders."""
 
+import asyncio
 import errno
 import os
+import secrets
+import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from supervisor.errors import DiskFullError, OutOfResourcesError, XcoreError
@@ -24,6 +28,35 @@ def want_of_machine(what: str, error: OSError, *places: Path) -> XcoreError | No
     if error.errno in FULL:
         return DiskFullError(problem, hint=f"free some space in the file system {fullest(places)}")
     return OutOfResourcesError(problem, hint="it is tried again by itself") if error.errno in SHORT else None
+
+
+def unwritable(what: str, error: OSError, place: Path, hint: str = "") -> XcoreError:
+    """``error`` of writing to ``place``, as people read it. ``hint``: where the machine is not to blame."""
+    return want_of_machine(what, error, place) or XcoreError(f"{what}: {error.strerror or error}", hint=hint)
+
+
+async def remove(folders: Iterable[Path]) -> None:
+    """Take ``folders`` out of the way before anybody else has a turn; they are gone when this returns."""
+    await erase(set_aside(folders))
+
+
+def set_aside(folders: Iterable[Path]) -> list[Path]:
+    """Rename ``folders`` to what is nobody's, and return their new paths: what is left of them goes with ``erase``.
+
+    Nothing that looks whole is left then, by a kill in the middle or by a thread that runs on when its caller is
+    cancelled; and no thread sees the paths at which somebody makes the next ones.
+    """
+    aside = []
+    for folder in folders:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            aside.append(folder.rename(folder.with_name(f".{secrets.token_hex(8)}.removed")))
+    return aside
+
+
+async def erase(aside: Iterable[Path]) -> None:
+    """Remove what was set aside; it may be a lot."""
+    for folder in aside:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 def fullest(paths: Iterable[Path]) -> Path:

@@ -59,8 +59,26 @@ class Installer:
         """
         # The plugin directory may lie on a file server, which may not answer for minutes.
         wanted = await asyncio.to_thread(self._wanted, plugin, folder)
+        wanted.project.check()
         interpreter = await self._interpreters.choose(plugin, *wanted.constraints)
         return Plan(plugin, self._folder / wanted.owner, wanted.project, interpreter, plugin)
+
+    async def problems(self, plugin: str, folder: Path) -> list[EnvironmentBuildError]:
+        """All that is wrong with what ``plan`` goes by; it tells the first only."""
+        try:
+            wanted = self._wanted(plugin, folder)
+        except EnvironmentBuildError as error:
+            return [error]
+        found = []
+        try:
+            wanted.project.check()
+        except EnvironmentBuildError as error:
+            found.append(error)
+        try:
+            await self._interpreters.choose(plugin, *wanted.constraints)
+        except EnvironmentBuildError as error:
+            found.append(error)
+        return found
 
     def _wanted(self, plugin: str, folder: Path | None) -> _Wanted:
         own = project.read(plugin, folder / "pyproject.toml") if folder is not None else None

@@ -98,6 +98,18 @@ class Project:
             table["group"] = {"main": main}
         return table
 
+    def check(self) -> None:
+        """Raise EnvironmentBuildError where a dependency cannot be installed from a copy."""
+        paths = self.path_dependencies()
+        if not paths:
+            return
+        what = f"path {'dependency' if len(paths) == 1 else 'dependencies'} {', '.join(map(repr, paths))}"
+        raise EnvironmentBuildError(
+            self.name,
+            f"{what} in pyproject.toml cannot be installed from a copy of it",
+            hint="name a release, a Git repository or a URL, or put the code into the plugin's own folder",
+        )
+
     def path_dependencies(self) -> list[str]:
         """Names of dependencies that lie at a path, which a copy of pyproject.toml cannot reach."""
         written = self.project.get("dependencies")
@@ -113,22 +125,14 @@ def parse(name: str, text: str, lock: str | None = None) -> Project:
     """Read the text of a pyproject.toml and, where there is one, of its poetry.lock.
 
     Raises:
-        EnvironmentBuildError: not TOML, or a dependency that cannot be installed from a copy.
+        EnvironmentBuildError: not TOML.
     """
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise EnvironmentBuildError(name, f"pyproject.toml is not valid TOML: {error}") from error
-    project = Project(
-        name, _table(data, "project"), _table(_table(data, "tool"), "poetry"), _table(data, "dependency-groups"), lock
-    )
-    if paths := project.path_dependencies():
-        raise EnvironmentBuildError(
-            name,
-            f"path dependency {paths[0]!r} in pyproject.toml cannot be installed from a copy of it",
-            hint="name a release, a Git repository or a URL, or put the code into the plugin's own folder",
-        )
-    return project
+    poetry = _table(_table(data, "tool"), "poetry")
+    return Project(name, _table(data, "project"), poetry, _table(data, "dependency-groups"), lock)
 
 
 def read(name: str, pyproject: Path) -> Project | None:

@@ -201,6 +201,7 @@ class Deployment:
             # Gateways send it nothing more before it is stopped.
             self.serving.held.release()
             await self.serving.retire(cause, actor)
+            self._services.pruning.soon()  # it may be forgotten by now
 
     async def close(self) -> None:
         """Begin nothing more and give up what is under way; the processes are the tree's to stop."""

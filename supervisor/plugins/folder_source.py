@@ -13,7 +13,6 @@ from supervisor.plugins.trouble import PluginTrouble
 from supervisor.preparation.installation import Installation
 from supervisor.preparation.prefixes import check_plugin_name
 from supervisor.preparation.preparation import PreparationError, Prepared
-from supervisor.preparation.worker_spec import manifest_prefix
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +48,7 @@ class FolderSource:
         self._plugin = plugin
         self._folder = folder
         self._preparation = services.preparation
+        self._live = services.live
         self._changed = changed
 
     async def beginning(self) -> Beginning:
@@ -80,10 +80,9 @@ class FolderSource:
             PreparationError: with phase, cause and what to do.
         """
         manifest = await self._preparation.read_manifest(self._plugin, self._folder)
-        prefix = manifest_prefix(manifest)
-        if prefix is not None and self._serving.prepared is None:
+        if self._serving.prepared is None:
             # Before the long part: its callers wait, or learn that it failed, and nobody builds what will be refused.
-            self._serving.held.take(prefix)
+            await self._serving.held.take_expected(manifest, self._folder, self._live.current)
             self._changed()
         if self._trouble.builds_anew:
             await self.build_anew()

@@ -241,7 +241,7 @@ class Plugin:
 
     def claim_former(self) -> None:
         """Own what it owned in an earlier life, before any newcomer can take it, until it says something else."""
-        self.serving.held.take_meanwhile(self.record.api_prefix if self.record else "")
+        self.serving.held.take_former(self.record.api_prefix if self.record else "")
 
     # --- what the gateways are told ---
 

@@ -42,7 +42,7 @@ class Serving:
         """What it is made from; None while nothing is started."""
         self.workers: Workers | None = None
         self.last_exit: ExitView | None = None
-        self.held = HeldPrefix(plugin, services.claims, self._prefix_dropped)
+        self.held = HeldPrefix(plugin, services.claims, self._drop_route, services.released)
         self.idle = IdleStop(plugin, lambda: self.workers, services.gateways, services.around.clock, changed)
         self._plugin = plugin
         self._services = services
@@ -276,9 +276,8 @@ class Serving:
         if self.prepared is not None:
             self.prepared = self._services.preparation.learn(self.prepared, modules)
 
-    def _prefix_dropped(self) -> None:
+    def _drop_route(self) -> None:
         self._services.gateways.drop_route(self._plugin)
-        self._services.released()
 
 
 def _prefix_of(prepared: Prepared) -> str:

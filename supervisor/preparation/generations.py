@@ -21,8 +21,8 @@ from typing import Any
 from plugin_runtime.protocol import PROTOCOL_VERSION, Description
 from plugin_runtime.wire import from_wire, to_wire
 from supervisor.environments.environment import Environment, Interpreter
-from supervisor.environments.file_system import want_of_machine
-from supervisor.errors import ConflictError, XcoreError
+from supervisor.environments.file_system import unwritable
+from supervisor.errors import ConflictError
 from supervisor.preparation.snapshot import GONE, Snapshot, open_plain
 
 logger = logging.getLogger(__name__)
@@ -102,10 +102,7 @@ class Generations:
                 if generation.folder.is_dir():  # a copy that was given up runs on, and was quicker
                     return generation
                 what = f"cannot copy the code of plugin {plugin!r} to {self._folder}"
-                if want := want_of_machine(what, error, self._folder):
-                    raise want from error
-                hint = "the generation before goes on serving"
-                raise XcoreError(f"{what}: {error.strerror or error}", hint=hint) from error
+                raise unwritable(what, error, self._folder, "the generation before goes on serving") from error
             else:
                 return generation
         raise ConflictError(
@@ -208,8 +205,7 @@ def _write(file: Path, data: Mapping[str, object]) -> None:
         draft.write_text(json.dumps(data), encoding="utf-8")
         draft.rename(file)
     except OSError as error:
-        want = want_of_machine(f"cannot write {file}", error, file)
-        raise want or XcoreError(f"cannot write {file}: {error.strerror or error}") from error
+        raise unwritable(f"cannot write {file}", error, file) from error
 
 
 def _ingredients_file(folder: Path) -> Path:

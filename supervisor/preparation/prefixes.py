@@ -7,7 +7,7 @@ Prefixes may lie below each other (the longest wins) but are given out once; ``/
 """
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from supervisor.errors import PluginRefusedError
@@ -54,10 +54,11 @@ def check_plugin_name(name: str) -> None:
 
 
 class Claims:
-    """Who owns which prefix; changed by ``claim`` and ``release`` only. Who waits for one is the caller's to know."""
+    """Who owns which prefix; nobody else changes that. Who waits for one is the caller's to know."""
 
     def __init__(self) -> None:
         self._prefixes: dict[str, str] = {}
+        self._provisional: dict[str, Callable[[], None]] = {}
 
     @property
     def prefixes(self) -> Mapping[str, str]:
@@ -74,7 +75,24 @@ class Claims:
         Raises PluginRefusedError where it is not to be had; the plugin keeps what it has then.
         """
         wanted = self.check(plugin, prefix)
+        before = self._other_owner(plugin, wanted)
+        self._provisional.pop(plugin, None)
         self._prefixes[plugin] = wanted
+        if before is not None:
+            del self._prefixes[before]
+            self._provisional.pop(before)()
+        return wanted
+
+    def claim_provisionally(self, plugin: str, prefix: str, lost: Callable[[], None]) -> str:
+        """Give ``prefix`` to ``plugin`` until it claims one, or another one claims this; then ``lost`` is called.
+
+        Raises PluginRefusedError where somebody has it already.
+        """
+        wanted = self.check(plugin, prefix)
+        if (owner := self._other_owner(plugin, wanted)) is not None:
+            raise _taken(plugin, wanted, owner)
+        self._prefixes[plugin] = wanted
+        self._provisional[plugin] = lost
         return wanted
 
     def check(self, plugin: str, prefix: str) -> str:
@@ -88,15 +106,24 @@ class Claims:
                 raise PluginRefusedError(
                     plugin, f"prefix {wanted!r} is reserved for xcore's own {reserved!r}", hint="choose another prefix"
                 )
-        owner = self.owner(wanted)
-        if owner not in {None, plugin}:
-            hint = "choose another prefix, or disable that plugin"
-            raise PluginRefusedError(plugin, f"prefix {wanted!r} belongs to plugin {owner!r}", hint=hint)
+        owner = self._other_owner(plugin, wanted)
+        if owner is not None and owner not in self._provisional:
+            raise _taken(plugin, wanted, owner)
         return wanted
 
     def release(self, plugin: str) -> str | None:
         """Take back the prefix of ``plugin`` and return it, None where it has none."""
+        self._provisional.pop(plugin, None)
         return self._prefixes.pop(plugin, None)
+
+    def _other_owner(self, plugin: str, prefix: str) -> str | None:
+        owner = self.owner(prefix)
+        return None if owner == plugin else owner
+
+
+def _taken(plugin: str, prefix: str, owner: str) -> PluginRefusedError:
+    hint = "choose another prefix, or disable that plugin"
+    return PluginRefusedError(plugin, f"prefix {prefix!r} belongs to plugin {owner!r}", hint=hint)
 
 
 def _normalise_for(plugin: str, prefix: str) -> str:

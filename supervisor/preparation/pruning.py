@@ -1,4 +1,5 @@
-"""Removes the environments that nobody needs any more: of plugins, tasks, and what their processes need themselves.
+"""Removes what nobody needs any more: environments, of plugins, tasks and what their processes need themselves, and the
+copies of the code of plugins that are gone.
 
 What is needed is looked up anew each time, where it cannot go stale: in the generations on disk, in the processes of
 this machine, in what is to be started. So nothing has to be counted, and a kill at any moment forgets nothing.
@@ -8,17 +9,24 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from supervisor.environments.build_lock import alone_nowait
 from supervisor.environments.builder import MARK, Builder
+from supervisor.environments.file_system import erase, set_aside
 from supervisor.environments.installer import BASE
 from supervisor.preparation.generations import Generations
+from supervisor.processes.survivors import Survivors
 from supervisor.state_folder import StateFolder
 from supervisor.supervision.tree import Tree
 from supervisor.works import Works
+
+FORESIGHT = 24 * 3600.0
+"""Seconds for which the newest environment is kept that is no plugin's: a check has built it for one yet to come."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +40,8 @@ class Seen:
     """By generations, by plugin."""
     running: set[Path]
     """Of living processes."""
+    copied: list[Path]
+    """Folders of plugins of whose code there are copies, and what a kill has left of such a folder."""
 
 
 class Pruning:
@@ -43,6 +53,7 @@ class Pruning:
         builder: Builder,
         generations: Generations,
         tree: Tree,
+        survivors: Survivors,
     ) -> None:
         self.is_known: Callable[[str], bool] = lambda _plugin: True
         """Whether there is a plugin of this name, served or not."""
@@ -52,6 +63,7 @@ class Pruning:
         self._builder = builder
         self._generations = generations
         self._tree = tree
+        self._survivors = survivors
         self._works = Works()
         self._is_wanted = False
 
@@ -78,17 +90,19 @@ class Pruning:
     async def prune(self) -> None:
         """Remove what nobody needs; return when it is gone."""
         seen = await asyncio.to_thread(self._look)
-        # From here to the removal nobody else has a turn: what was given to somebody meanwhile is seen to be in use.
-        doomed = self._unneeded(seen)
-        if doomed:
-            logger.info("Removing environments that nobody needs any more: %s", ", ".join(map(str, sorted(doomed))))
-        await self._builder.discard(doomed)
+        # Nobody else has a turn before all is aside: what was given to somebody meanwhile is seen to be in use.
+        aside = _set_aside(self._abandoned(seen))
+        for owner, environments in self._unneeded(seen).items():
+            aside += _set_aside_alone(owner, environments)
+        await erase(aside)
 
     def _look(self) -> Seen:
         owners = [owner for folder in self._roots() for owner in _folders(folder) if not owner.name.startswith(".")]
         environments = {owner: {path: _completion(path) for path in _folders(owner)} for owner in owners}
         processes = (_read(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - a Path each is dear
-        return Seen(environments, self._generations.environments(), self._in(b"\0".join(processes)))
+        copied = [] if self._folder.generations.is_symlink() else _folders(self._folder.generations)
+        running = self._in(b"\0".join(processes))
+        return Seen(environments, self._generations.environments(), running, copied)
 
     def _started_with(self) -> Iterator[str]:
         """Words and variables of what runs or is to be started again."""
@@ -106,7 +120,8 @@ class Pruning:
         roots = (self._folder.environments, self._folder.runtime)
         return {path for root in roots for path in _paths_below(root, 2, words)}
 
-    def _unneeded(self, seen: Seen) -> list[Path]:
+    def _unneeded(self, seen: Seen) -> dict[Path, dict[Path, float]]:
+        """By owner, as in ``seen``."""
         needed = seen.running | self._in(_joined(self._started_with()))
         in_use = self._builder.in_use()
         known = {owner: self._owns_something(owner) for owner in seen.environments}
@@ -114,12 +129,42 @@ class Pruning:
         needed |= {path for path in in_use if known.get(path.parent, True)}
         for owner, environments in seen.environments.items():
             newest = max(environments, key=environments.__getitem__, default=None)
-            if newest is not None and known[owner] and environments[newest] > 0:
+            if newest is not None and environments[newest] > (0 if known[owner] else time.time() - FORESIGHT):
                 needed.add(newest)
-        return [path for environments in seen.environments.values() for path in environments if path not in needed]
+        return {
+            owner: {path: completion for path, completion in environments.items() if path not in needed}
+            for owner, environments in seen.environments.items()
+        }
+
+    def _abandoned(self, seen: Seen) -> list[Path]:
+        """The generations of plugins that are gone, all of them: a process that ends may import something yet."""
+        if self._survivors:  # it is not known yet who of them stands on what
+            return []
+        busy = {child.spec.name for child in self._tree.children}
+        return [
+            owner
+            for owner in seen.copied
+            if owner != self._folder.task_copies
+            and not (self.is_known(owner.name) or owner.name in busy or self.generations(owner.name))
+        ]
 
     def _owns_something(self, owner: Path) -> bool:
         return owner.parent == self._folder.runtime or owner.name == BASE or self.is_known(owner.name)
+
+
+def _set_aside(doomed: Collection[Path]) -> list[Path]:
+    if doomed:
+        logger.info("Removing what nobody needs any more: %s", ", ".join(map(str, sorted(doomed))))
+    return set_aside(doomed)
+
+
+def _set_aside_alone(owner: Path, environments: Mapping[Path, float]) -> list[Path]:
+    """Those of one owner, unless somebody builds there: what a check has begun, or has completed since, is in use."""
+    if not environments:
+        return []
+    with alone_nowait(owner) as is_alone:
+        unchanged = [path for path, completion in environments.items() if _completion(path) == completion]
+        return _set_aside(unchanged) if is_alone else []
 
 
 def _folders(folder: Path) -> list[Path]:

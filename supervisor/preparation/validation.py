@@ -15,7 +15,7 @@ from plugin_runtime.wire import Envelope, to_wire
 from supervisor.preparation.worker_spec import Build, validator_settings, validator_spec
 from supervisor.spec import ChildSpec
 from supervisor.supervision.child import Child
-from supervisor.supervision.child_events import StartRequested
+from supervisor.supervision.child_events import SUPERVISOR, StartRequested
 from supervisor.supervision.exits import advice
 from supervisor.supervision.retries import SPEECHLESS
 from supervisor.supervision.surroundings import Surroundings
@@ -70,11 +70,11 @@ class Validator:
             child = Child(spec, inspection, self._around)
             self._tree.supersede(child)  # one that was given up may still be on its way out
             try:
-                child.post(StartRequested("supervisor"))
+                child.post(StartRequested(SUPERVISOR))
                 await child.settled.wait()
             finally:
                 # Whoever waits may be given up a second time: it leaves the table all the same.
-                removal = self._tree.remove(child, self.given_up_for, "supervisor")
+                removal = self._tree.remove(child, self.given_up_for, SUPERVISOR)
                 await asyncio.shield(self._removals.begin(removal, f"leave-{spec.id}"))
             return inspection.result(what)
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.errors import XcoreError
+from supervisor.environments.file_system import unwritable
 from supervisor.tasks.discovery import SUFFIX, digest_of
 
 _HASH_LENGTH = 16
@@ -36,6 +36,7 @@ class ModuleCopies:
         """Return the copy of this text, written where it is new.
 
         Raises:
+            DiskFullError: there is no room for it.
             XcoreError: it cannot be written.
         """
         name = digest_of(text)[:_HASH_LENGTH]
@@ -45,8 +46,8 @@ class ModuleCopies:
             if not copy.path.is_file():
                 self._write(copy, text)
         except OSError as error:
-            message = f"cannot copy the module of task {task!r} to {self._folder}: {error.strerror or error}"
-            raise XcoreError(message, hint="the version before goes on") from error
+            what = f"cannot copy the module of task {task!r} to {self._folder}"
+            raise unwritable(what, error, self._folder, "the version before goes on") from error
         return copy
 
     def prune(self, task: str, keep: set[str]) -> None:

@@ -26,6 +26,8 @@ from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
 
+RETRY_INTERVAL = 0.5
+"""Seconds between two looks at whether something is to be tried again."""
 MOST_LINES = 10_000
 """Of a log in one answer."""
 CONFIGURATION = "configuration"
@@ -54,6 +56,7 @@ class ServiceManager:
         self._leaving: dict[str, asyncio.Task[None]] = {}
         """Those that end tasks whose files are gone; the next one of the name waits for it."""
         self._closing = False
+        self._retrying: asyncio.TimerHandle | None = None
 
     # --- life ---
 
@@ -68,10 +71,13 @@ class ServiceManager:
         warn_of_unknown_names("tasks", self._services.live.current.tasks, self._tasks, self._watch.folder)
         self._services.live.subscribe(self._apply)
         self._watch.start(self.look)
+        self._retry()
 
     async def close(self) -> None:
         """End what is being done with tasks, and begin nothing more; their processes are the tree's to stop."""
         self._closing = True
+        if self._retrying is not None:
+            self._retrying.cancel()
         await self._watch.close()
         await self._works.close()
 
@@ -165,6 +171,13 @@ class ServiceManager:
     def _has_left(self, name: str, leaving: "asyncio.Task[None]") -> None:
         if self._leaving.get(name) is leaving:
             del self._leaving[name]
+
+    def _retry(self) -> None:
+        """Prepare again what could not be prepared for a reason that may heal."""
+        self._retrying = asyncio.get_running_loop().call_later(RETRY_INTERVAL, self._retry)
+        for task in self._tasks.values():
+            if task.is_due and task not in self._owners.values():
+                self._spawn(task, task.try_again())
 
     # --- the configuration ---
 

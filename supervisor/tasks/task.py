@@ -9,7 +9,8 @@ import logging
 from pathlib import Path
 
 from plugin_runtime.protocol import Cause, Phase, PluginState
-from plugin_runtime.views import ExitView, PluginError
+from plugin_runtime.views import ExitView, PluginError, ProgressView
+from supervisor.config.policies import restart_policy
 from supervisor.errors import StoreError
 from supervisor.jobs.host import RunProcess
 from supervisor.plugins.state import state_of_instances
@@ -18,6 +19,8 @@ from supervisor.preparation.preparation import PreparationError
 from supervisor.schedule.job_spec import JobKind, JobSpec
 from supervisor.store.tasks import TaskRow
 from supervisor.supervision.child import Child
+from supervisor.supervision.child_events import SUPERVISOR
+from supervisor.supervision.trouble import Trouble
 from supervisor.tasks.discovery import name_problem
 from supervisor.tasks.preparation import PreparedTask
 from supervisor.tasks.service import Service, TaskServices
@@ -46,7 +49,8 @@ class Task:
         self._services = services
         self._service = Service(name, services)
         self._refusal = name_problem(name)
-        self._error: PluginError | None = None
+        policy = restart_policy(services.live.current.supervisor.restart)
+        self._trouble = Trouble(services.around.clock, policy)
         self._stale = False
         self._preparing = False
         self._installation = Installation("task", name, services.around, services.changed)
@@ -72,14 +76,19 @@ class Task:
             return PluginState.IDLE
         if self._installation.is_under_way:
             return PluginState.INSTALLING
-        return PluginState.FAILED if self._error is not None and not self._preparing else PluginState.PENDING
+        return PluginState.FAILED if self._trouble.error is not None and not self._preparing else PluginState.PENDING
 
     @property
     def error(self) -> PluginError | None:
         """What keeps its file, or else its service, from being run."""
         if self._refusal:
             return PluginError(Phase.MANIFEST.value, "TaskRefused", self._refusal, hint="rename the file")
-        return self._error or self._service.error
+        return self._trouble.error or self._service.error
+
+    @property
+    def progress(self) -> ProgressView | None:
+        """Of the build of its environment, while there is one."""
+        return self._installation.view
 
     @property
     def is_refused(self) -> bool:
@@ -108,14 +117,19 @@ class Task:
     @property
     def _is_behind(self) -> bool:
         """Whether its file may say something else than what was prepared."""
-        return self.prepared is None or self._stale or self._error is not None
+        return self.prepared is None or self._stale or self._trouble.error is not None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether what could not be prepared is to be tried again."""
+        return self._trouble.is_due
 
     # --- what is done with it ---
 
     async def bring_up(self) -> None:
         """Describe it, declare its jobs, and start its service unless it is disabled."""
         async with self._lock:
-            await self._renew(Cause.RELOAD, "supervisor")
+            await self._renew(Cause.RELOAD, SUPERVISOR)
 
     def note_change(self) -> bool:
         """Its file is another one now; whether that is to be followed at once, or waits for somebody's order."""
@@ -127,6 +141,12 @@ class Task:
         async with self._lock:
             if self._stale:
                 await self._renew(Cause.RELOAD, WATCHER)
+
+    async def try_again(self) -> None:
+        """Prepare what could not be prepared before, unless somebody else has done it meanwhile."""
+        async with self._lock:
+            if self.is_due:
+                await self._renew(Cause.RELOAD, SUPERVISOR)
 
     async def reload(self, actor: str) -> None:
         """Read its module again and follow what is another now; the service is replaced only if its code is."""
@@ -202,17 +222,17 @@ class Task:
 
     async def _prepare(self) -> bool:
         """Describe what is in the file now; True: jobs and the next process of the service are made from it."""
+        self._trouble.begin(anew=not self.is_due)  # whoever else asks for it has mended something
         self._stale, self._preparing = False, True
         self._services.changed()
         try:
             prepared = await self._services.preparation.prepare(self.name, self.file, self._installation.follow)
         except PreparationError as error:
-            self._error = error.error
+            self._trouble.failed(error.error)
             logger.error("Task %s cannot be run (%s): %s", self.name, error.error.phase, error)  # noqa: TRY400
             return False
         except Exception as error:  # the boundary of a task: a mistake of ours is shown there, and is nobody else's
-            message = "failed inside xcore; its log has the details"
-            self._error = PluginError("internal", type(error).__name__, message)
+            self._trouble.failed_inside(error, f"xcore task restart {self.name}")
             logger.exception("Task %s cannot be prepared", self.name)
             return False
         else:
@@ -227,7 +247,8 @@ class Task:
         self._services.base.provide(prepared.build)
         self._service.use(prepared.build)
         problems = self._services.jobs.declare(self, prepared.jobs)
-        self._error = _refused_jobs(problems) if problems else None
+        self._trouble.clear()
+        self._trouble.error = _refused_jobs(problems) if problems else None
         # A run may go on for longer than versions come and go, and read its copy late: for a traceback, in a fork.
         in_use = {child.spec.generation for child in self._services.tree.children if child.spec.name == self.name}
         keep = in_use | {prepared.build.copy.hash}

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from plugin_runtime.protocol import Phase, PluginState
 from plugin_runtime.task_protocol import JobDeclaration
 from plugin_runtime.task_views import TaskView
-from plugin_runtime.views import ExitView, PluginError
+from plugin_runtime.views import ExitView, PluginError, ProgressView
 from supervisor.monitoring.sampler import Sample
 from supervisor.store.tasks import TaskFacts, TaskRow
 from supervisor.supervision.child import Child
@@ -32,6 +32,9 @@ class Shown(Protocol):
 
     @property
     def error(self) -> PluginError | None: ...
+
+    @property
+    def progress(self) -> ProgressView | None: ...
 
 
 def task_view(task: Shown, latest: Callable[[Child], Sample | None]) -> TaskView:
@@ -62,6 +65,7 @@ def task_view(task: Shown, latest: Callable[[Child], Sample | None]) -> TaskView
         jobs=[job.id for job in task.prepared.jobs] if task.prepared else [],
         last_exit=task.last_exit,
         error=task.error or _crashed(task),
+        progress=task.progress,
     )
 
 

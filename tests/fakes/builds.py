@@ -67,6 +67,8 @@ class ScriptedPreparation:
         self.plans = {}
         self.gates = {}
         """An event per plugin that has to be set before it is prepared."""
+        self.builds = {}
+        """An event per plugin that has to be set before its environment is there."""
         self.calls = []
         self.assumes = False
         """Nothing is validated that may be assumed."""
@@ -100,6 +102,8 @@ class ScriptedPreparation:
 
     async def assemble(self, manifest, folder, on_progress):
         on_progress(BuildProgress("installing"))
+        if manifest.plugin in self.builds:
+            await self.builds[manifest.plugin].wait()
         return self.plans[manifest.plugin].build
 
     async def examine(self, build, before=None, *, may_assume=False):

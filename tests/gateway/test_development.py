@@ -242,7 +242,7 @@ def test_a_request_that_waited_in_vain_gets_the_page_with_the_installer_s_words(
         page = await answer_of(gateway, route)
         assert page.status == 503
         assert "Installing numpy" in page.body.decode()
-        assert "no worker of it became ready in time" in page.body.decode()
+        assert "it is being installed" in page.body.decode()
 
     trouble = PluginTrouble("hello", progress=["Installing numpy (2.0)"])
     run(tmp_path, scenario, trouble, parking=ParkingLimits(seconds=0.05))
@@ -269,6 +269,26 @@ def test_a_death_under_a_request_is_told_without_asking_again(tmp_path):
         assert "<script>" not in page.body.decode()
 
     run(tmp_path, scenario)
+
+
+def test_a_request_that_took_too_long_is_told_what_to_do_about_that(tmp_path):
+    """It is code that serves which is slow: what keeps newer code from serving has nothing to do with it."""
+
+    async def scenario(gateway):
+        async def app(scope, receive, send):
+            await asyncio.Event().wait()
+
+        await gateway.serve(app, request_timeout=0.05)
+        client = await gateway.connect()
+        page = await client.ask("/hello", "GET", [BROWSER], host=HERE)
+        assert (page.status, page.fields["content-type"]) == (504, "text/html; charset=utf-8")
+        text = page.body.decode()
+        assert "did not answer within 0.05 s" in text
+        assert "request_timeout in its manifest" in text
+        assert "yaml" not in text
+        assert "<script>" not in text
+
+    run(tmp_path, scenario, TROUBLE)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,21 @@ def test_an_answer_has_status_fields_and_the_error_model():
     }
 
 
+@pytest.mark.parametrize(
+    ("refusal", "cause"),
+    [
+        (Refusal.UNAVAILABLE, "it is being installed"),
+        (Refusal.PARKING_SECONDS, "it is being installed"),
+        (Refusal.PARKING_REQUESTS, "as many requests as may are waiting for a worker already"),
+    ],
+)
+def test_callers_of_a_plugin_that_is_coming_learn_that(refusal, cause):
+    """Its environment may take minutes, and a request waits for less."""
+    error = PluginUnavailableError("hello", "installing", refusal, 1.0)
+    assert error.message == f"plugin 'hello' is not available: {cause}"
+    assert error.extension["state"] == "installing"
+
+
 def test_an_unauthorized_answer_says_how_to_authorize():
     """RFC 9110, 15.5.2."""
     assert (b"www-authenticate", b"Bearer") in render(UnauthorizedError("no"))[1]

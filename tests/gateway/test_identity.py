@@ -49,6 +49,6 @@ def test_anything_else_is_nobody(value):
     assert tokens.of_authorization(value) is None
 
 
-def test_a_plugin_sees_name_and_role_but_no_secret():
-    """What goes into the scope's state."""
-    assert user_of(record("one")) == {"id": "token:ci", "email": None, "role": "admin"}
+def test_a_plugin_sees_the_role_of_a_token_and_nobody():
+    """What goes into the scope's state: no secret, and no id that one day might be a user's."""
+    assert user_of(record("one")) == {"id": None, "email": None, "role": "admin"}

@@ -134,7 +134,7 @@ def test_what_the_caller_says_becomes_state_and_no_field():
     """The called plugin need not guess which fields were checked."""
 
     async def scenario(at):
-        user = {"id": "token:ci", "email": None, "role": "admin"}
+        user = {"id": None, "email": None, "role": "admin"}
         fields = [KEY, (b"x-xcore-user", json.dumps(user).encode()), (b"x-xcore-hops", b"3"), (b"x-request-id", b"r1")]
         head = await at.arrived("library", at.ask(b"/~library/", *fields, (b"authorization", b"Basic eA==")))
         assert head.state == {"user": user, "caller": "shop", "hops": 3, "request_id": "r1"}

@@ -118,6 +118,44 @@ def test_what_is_killed_while_it_builds_is_built_again_and_never_used_half_built
     )
 
 
+SEED = """
+from fastapi import APIRouter
+
+PREFIX = "/app/" + "moved"
+PLUGIN_INFO = {"version": "1", "author": "tests", "Api_prefix": PREFIX}
+router = APIRouter(prefix=PREFIX)
+
+
+@router.get("/where")
+def where():
+    return __name__
+
+
+class Plugin:
+    def run(self): ...
+"""
+NEEDS_FASTAPI = '[project]\nname = "todo"\nversion = "1"\ndependencies = ["fastapi"]\n'
+
+
+def test_callers_of_a_plugin_that_is_installed_for_the_first_time_learn_that(own):
+    """Only its code can tell its prefix, and that cannot be imported yet: the default is held for it until then."""
+    own.configure(gateway={"parking": {"seconds": 0.2}})
+    own.add_run_py("todo", SEED)
+    (own.plugins / "todo" / "pyproject.toml").write_text(NEEDS_FASTAPI)
+    own.start()
+    wait_for_installer(own)
+    own.wait_until(own.gateway_file.exists, "the gateway is announced")
+    answer = own.http.get("/app/todo/where")
+    error = answer.json()
+    assert (answer.status_code, error["type"], error["extension"]["state"]) == (503, "PluginUnavailable", "installing")
+    assert "it is being installed" in error["message"]
+    assert "retry-after" in answer.headers
+    assert own.plugin("todo")["prefix"] == "/app/todo"
+    own.wait_for_state("todo", "running", within=LONG)
+    assert own.http.get("/app/moved/where").json() == "plugins.todo.run"
+    assert own.http.get("/app/todo/where").status_code == 404
+
+
 def test_offline_nothing_is_fetched_and_what_is_missing_is_named(own):
     """Also by the version that takes this one's place."""
     own.add_code("hello", code(1))

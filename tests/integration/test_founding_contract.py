@@ -128,7 +128,7 @@ def test_a_plugin_learns_who_asks_from_the_modules_it_always_imported(system, to
     with system.client(tokens["user"]) as client:
         user = client.get("/app/shop/me").raise_for_status().json()
     assert user.keys() == {"id", "email", "role", "same"}
-    assert (user["email"], user["role"], user["same"]) == (None, "user", True)
+    assert (user["id"], user["email"], user["role"], user["same"]) == (None, None, "user", True)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,22 @@ def test_a_new_folder_is_served_and_a_removed_one_disabled(system):
     assert system.pid("shop") == pid
 
 
+def test_of_a_plugin_that_is_forgotten_only_data_and_logs_stay(system):
+    """Copies of its code would take space for ever; what it has written is not ours to remove."""
+    deploy(system, "news", code("news"))
+    wait_for_version(system, "news", "news")
+    copies = system.state / "generations"
+    assert (copies / "news").is_dir()
+    shutil.rmtree(system.plugins / "news")
+    system.wait_until(lambda: system.health()["plugins"]["news"]["state"] == "disabled", "it is disabled")
+    assert system.xcore("plugin", "remove", "news").returncode == 0
+    system.wait_until(lambda: not (copies / "news").exists(), "the copies of its code are gone")
+    assert system.data("news").is_dir()
+    assert (copies / "shop").is_dir()
+    deploy(system, "news", code("another"))
+    wait_for_version(system, "another", "news")
+
+
 def test_a_folder_that_is_renamed_is_another_plugin(system):
     """Row 46: by its name; the old one is disabled, its data stay."""
     (system.plugins / "shop").rename(system.plugins / "store")

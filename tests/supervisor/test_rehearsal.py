@@ -28,15 +28,16 @@ class Steps:
 
     def __init__(self, root):
         self.root = root
-        self.plan_error = self.build_error = None
+        self.plan_errors, self.build_error = [], None
         self.finding = Finding(Description(api_prefix="/app/said"))
         self.inspected = {}
         self.taken = []
 
-    async def plan(self, name, folder):
+    async def problems(self, name, folder):
         self.taken.append("plan")
-        if self.plan_error:
-            raise self.plan_error
+        return self.plan_errors
+
+    async def plan(self, name, folder):
         return Plan(name, self.root, parse(name, ""), INTERPRETER)
 
     async def ensure(self, *arguments):
@@ -105,12 +106,16 @@ def test_a_plugin_that_would_be_served_has_no_problems(at):
 
 def test_all_that_can_be_seen_without_building_is_told_at_once(at):
     """Name, keys and dependencies do not depend on each other; what cannot be built is not built."""
-    at.steps.plan_error = EnvironmentBuildError("shop", "no Python fits", hint="install one")
+    at.steps.plan_errors = [
+        EnvironmentBuildError("shop", "path dependency 'mine'"),
+        EnvironmentBuildError("shop", "no Python fits", hint="install one"),
+    ]
     verdict = at.verdict("[tool.xcore]\nap = 1\ninstances = 0\n", name="gateway")
     assert problems(verdict) == [
         ("manifest", "PluginRefused"),
         ("manifest", "PluginInvalid"),
         ("manifest", "PluginInvalid"),
+        ("environment", "EnvironmentBuild"),
         ("environment", "EnvironmentBuild"),
     ]
     assert verdict.problems[-1].hint == "install one"

@@ -124,6 +124,16 @@ def test_a_task_is_shown_with_its_process_and_its_jobs(xcore, supervisor):
     assert out.splitlines()[-1].split() == ["42", "1", "min", "5", "s", "2", "0", "0.5", "30.0"]
 
 
+def test_a_task_whose_environment_is_built_is_shown_with_the_step(xcore, supervisor):
+    """Like a plugin."""
+    progress = {"step": "installing dependencies", "line": "- Installing six\x1b[2J", "seconds": 12.34}
+    task = {**BROKEN, "state": "installing", "error": None, "last_exit": None, "progress": progress}
+    supervisor.answers.update({"tasks.show": task, "tasks.list": [task]})
+    shown = xcore("task", "show", "broken").out
+    assert "progress:   installing dependencies, for 12.3 s: - Installing six\\x1b[2J\n" in shown
+    assert "installing (installing dependencies)" in xcore("task", "list").out
+
+
 @pytest.mark.parametrize(
     ("state", "shown"),
     [

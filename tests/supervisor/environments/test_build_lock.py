@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import os
 
-from supervisor.environments.build_lock import alone
+from supervisor.environments.build_lock import alone, alone_nowait
 from tests.fakes.waiting import until
 
 
@@ -43,5 +43,21 @@ def test_giving_up_lets_go(tmp_path):
             await asyncio.gather(waiting, return_exceptions=True)
         async with asyncio.timeout(10), alone(tmp_path / "shop"):
             pass
+
+    asyncio.run(main())
+
+
+def test_who_does_not_wait_learns_whether_it_is_alone(tmp_path):
+    """Removing can be done another time."""
+    owner = tmp_path / "envs" / "shop"
+
+    async def main():
+        with alone_nowait(owner) as is_alone:
+            assert is_alone
+        async with alone(owner):
+            with alone_nowait(owner) as is_alone:
+                assert not is_alone
+            with alone_nowait(owner.with_name("blog")) as is_alone:
+                assert is_alone
 
     asyncio.run(main())

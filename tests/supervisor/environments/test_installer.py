@@ -113,6 +113,18 @@ def test_a_python_that_neither_plugin_nor_base_allow_is_refused_before_anything_
     assert not site.envs.joinpath(BASE).exists()
 
 
+def test_all_that_keeps_an_environment_from_being_planned_is_found_at_once(site):
+    """A path dependency and a Python that is not there have nothing to do with each other."""
+    text = "[project]\nrequires-python = '>=4'\ndependencies = ['mine @ file:///srv/mine']"
+    folder, installer = site.plugin("shop", text), site.installer(SubprocessRunner())
+    told = [error.problem for error in asyncio.run(installer.problems("shop", folder))]
+    assert ["path dependency 'mine'" in told[0], "requires-python = '>=4'" in told[1], len(told)] == [True, True, 2]
+    with pytest.raises(EnvironmentBuildError, match="path dependency 'mine'"):
+        asyncio.run(installer.plan("shop", folder))
+    (folder / "pyproject.toml").write_text("[project")
+    assert ["TOML" in error.problem for error in asyncio.run(installer.problems("shop", folder))] == [True]
+
+
 def test_nothing_is_written_into_the_plugins_folder(site):
     """The folder is its author's."""
     folder = site.plugin("shop", "[project]\ndependencies = ['six']")

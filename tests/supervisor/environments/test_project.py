@@ -53,7 +53,14 @@ def test_the_python_wanted_is_read_from_both_places_that_poetry_knows(text, expe
 def test_a_path_dependency_is_refused_by_name(text, culprit):
     """It cannot be installed from a copy, and a message that names it saves a search."""
     with pytest.raises(EnvironmentBuildError, match=f"path dependency '{culprit}'"):
-        parse("shop", text)
+        parse("shop", text).check()
+
+
+def test_all_path_dependencies_are_named_at_once():
+    """Or they are mended one after the other."""
+    text = "[tool.poetry.dependencies]\nmine = { path = '../mine' }\nyours = { path = '../yours' }"
+    with pytest.raises(EnvironmentBuildError, match="path dependencies 'mine', 'yours' in"):
+        parse("shop", text).check()
 
 
 @pytest.mark.parametrize("text", ["[project]\ndependencies = ['six @ https://example.org/file:six.whl']", "a = 'path'"])

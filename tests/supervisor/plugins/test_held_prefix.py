@@ -1,5 +1,7 @@
 """The prefix of one plugin among all claims: never another's, never lost, and told of when it is given up."""
 
+from functools import partial
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -22,8 +24,8 @@ class Scene:
     def __init__(self):
         self.claims = Claims()
         self.dropped = []
-        self.hello = HeldPrefix("hello", self.claims, lambda: self.dropped.append(self.hello.value))
-        self.shop = HeldPrefix("shop", self.claims, lambda: None)
+        self.hello = HeldPrefix("hello", self.claims, lambda: self.dropped.append(self.hello.value), lambda: None)
+        self.shop = HeldPrefix("shop", self.claims, lambda: None, lambda: None)
         self.shop.take("/shop")
 
     def state(self):
@@ -45,6 +47,9 @@ def at():
         ("", "change", "/a/", "/a", []),
         ("/a", "change", "/a/", "/a", []),
         ("/a", "change", "/b", "/b", ["/b"]),
+        ("", "take_former", "/a/", "/a", []),
+        ("/a", "take_former", "/b", "/a", []),
+        ("", "take_former", "/shop", "", []),
         ("", "take_meanwhile", "/a/", "/a", []),
         ("/a", "take_meanwhile", "/b", "/a", []),
         ("", "take_meanwhile", "", "", []),
@@ -97,10 +102,24 @@ def test_a_release_is_told_once(at):
 def test_a_prefix_is_free_before_anybody_is_told_of_it(at):
     """Who was refused is tried again in that very moment."""
     heirs = []
-    at.shop = HeldPrefix("shop", at.claims, lambda: heirs.append(at.hello.take("/shop")))
+    at.shop = HeldPrefix("shop", at.claims, lambda: None, lambda: heirs.append(at.hello.take("/shop")))
     at.shop.take("/shop")
     at.shop.change("/store")
     assert (heirs, at.hello.value, at.shop.value) == ([None], "/shop", "/store")
+
+
+def test_what_is_held_meanwhile_goes_to_who_claims_it_and_nobody_has_waited_for_it(at):
+    """Nobody was ever refused for it; so nobody is to be told that it is free."""
+    freed = []
+    at.hello = HeldPrefix("hello", at.claims, lambda: at.dropped.append(at.hello.value), lambda: freed.append("hello"))
+    at.hello.take_meanwhile("/a")
+    at.shop.change("/a")
+    assert at.state() == ("", "", [""])
+    at.hello.take_meanwhile("/b")
+    at.hello.take("/c")
+    assert (at.state(), freed) == (("/c", "/c", ["", "/c"]), [])
+    at.hello.release()
+    assert freed == ["hello"]
 
 
 class Holders(RuleBasedStateMachine):
@@ -108,22 +127,19 @@ class Holders(RuleBasedStateMachine):
 
     @initialize()
     def set_up(self):
-        self.claims = Claims()
-        self.held = {name: HeldPrefix(name, self.claims, self._dropper(name)) for name in PLUGINS}
+        self.claims, self.drops = Claims(), []
+        self.held = {
+            name: HeldPrefix(name, self.claims, partial(self.drops.append, name), self._freed) for name in PLUGINS
+        }
         self.expected = dict.fromkeys(PLUGINS, "")
         self.waiting = {}
-        self.drops = []
 
-    def _dropper(self, name):
-        def dropped():
-            self.drops.append(name)
-            for waiting, prefix in list(self.waiting.items()):
-                if prefix not in self.claims.prefixes.values():
-                    del self.waiting[waiting]
-                    self.held[waiting].take(prefix)
-                    self.expected[waiting] = prefix
-
-        return dropped
+    def _freed(self):
+        for waiting, prefix in list(self.waiting.items()):
+            if prefix not in self.claims.prefixes.values():
+                del self.waiting[waiting]
+                self.held[waiting].take(prefix)
+                self.expected[waiting] = prefix
 
     def _owner(self, prefix):
         return next((name for name, held in self.expected.items() if held == prefix), None)
@@ -156,12 +172,12 @@ class Holders(RuleBasedStateMachine):
         self._act(name, "change", spelling, otherwise=self.expected[name])
 
     @rule(name=st.sampled_from(PLUGINS), spelling=st.sampled_from(SPELLINGS))
-    def holds_meanwhile(self, name, spelling):
+    def holds_its_former(self, name, spelling):
         drops = list(self.drops)
         if not self.expected[name] and self._is_to_be_had(name, spelling):
             self.waiting.pop(name, None)
             self.expected[name] = GRANTED[spelling]
-        self.held[name].take_meanwhile(spelling)
+        self.held[name].take_former(spelling)
         assert self.drops == drops
 
     @rule(name=st.sampled_from(PLUGINS), spelling=st.sampled_from(SPELLINGS))

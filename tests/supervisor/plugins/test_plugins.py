@@ -120,6 +120,71 @@ def test_a_plugin_in_the_making_keeps_its_former_prefix_and_its_callers(run):
     run(scenario)
 
 
+INFO = 'PLUGIN_INFO = {"Api_prefix": "/app/written"}'
+
+
+@pytest.mark.parametrize(("written", "expected"), [("", "/app/hello"), (INFO, "/app/written")])
+@pytest.mark.parametrize("said", ["/app/hello", "/app/written", "/app/other"])
+def test_callers_of_a_newcomer_that_is_being_installed_wait_where_it_is_expected(run, written, expected, said):
+    """Its code cannot be asked yet; what its files say, or the default, holds until it can, and then what it says."""
+
+    async def scenario(at):
+        at.add("hello", Description(api_prefix=said))
+        (at.directory / "hello" / "run.py").write_text(written)
+        built = at.preparation.builds["hello"] = asyncio.Event()
+        await at.plugins.discover()
+        await at.reaches("hello", "installing")
+        await settle()
+        route = at.gateway.route("hello")
+        assert (route.prefix, route.state, route.expected, route.upstreams) == (expected, "installing", True, [])
+        built.set()
+        await at.reaches("hello", "running")
+        await settle()
+        assert at.gateway.route("hello").prefix == said
+        assert at.services.claims.prefixes == {"hello": said}
+        assert [facts.api_prefix for facts in at.repository.registered] == [said]
+
+    run(scenario)
+
+
+def test_what_is_only_expected_of_a_newcomer_is_refused_to_nobody(run):
+    """Another plugin claims it while that one is being installed: it gets it at once, and both are served."""
+
+    async def scenario(at):
+        at.add("hello", Description(api_prefix="/app/else"))
+        built = at.preparation.builds["hello"] = asyncio.Event()
+        at.add("owner", Description(api_prefix="/app/hello"))
+        wanted = at.preparation.builds["owner"] = asyncio.Event()
+        await at.plugins.discover()
+        await until(lambda: at.services.claims.owner("/app/hello") == "hello", "it is held")
+        wanted.set()
+        await at.reaches("owner", "running")
+        await settle()
+        assert at.gateway.route("owner").prefix == "/app/hello"
+        assert (at.gateway.route("hello"), at.state("hello")) == (None, "installing")
+        built.set()
+        await at.reaches("hello", "running")
+        await settle()
+        assert at.gateway.route("hello").prefix == "/app/else"
+        assert at.repository.registered[0].name == "owner"
+
+    run(scenario)
+
+
+def test_those_that_are_refused_do_not_wake_each_other_for_ever(run, caplog):
+    """Each gives up what was expected of it when its code says what it cannot have; nobody has waited for that."""
+
+    async def scenario(at):
+        for name in ("one", "two", "three"):
+            at.add(name, Description(api_prefix="/app/x"))
+        await at.discover()
+        assert sorted(at.state(name) for name in ("one", "two", "three"))[:2] == ["refused", "refused"]
+        assert sorted(at.preparation.calls) == ["one", "three", "two"]
+        assert list(at.services.claims.prefixes.values()) == ["/app/x"]
+
+    run(scenario)
+
+
 def test_the_refused_one_starts_when_the_owner_goes(run, caplog):
     """Row 44: the same prefix is given out once; when it is free again, whoever was refused gets it."""
 

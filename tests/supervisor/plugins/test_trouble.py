@@ -29,7 +29,7 @@ class Scene:
         self.clock = MovedClock()
         self.claims = Claims()
         self.claims.claim("shop", "/shop")
-        self.held = HeldPrefix("hello", self.claims, lambda: None)
+        self.held = HeldPrefix("hello", self.claims, lambda: None, lambda: None)
         self.trouble = PluginTrouble("hello", self.held, self.clock, POLICY)
 
     def guard(self, error=None):

@@ -4,12 +4,14 @@ import asyncio
 import json
 import os
 import subprocess
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from supervisor.config.settings import SnapshotSettings
 from supervisor.environments import builder as building
+from supervisor.environments.build_lock import alone
 from supervisor.environments.build_log import BuildLogs
 from supervisor.environments.builder import MARK, Builder
 from supervisor.environments.environment import Environment
@@ -17,8 +19,8 @@ from supervisor.environments.package_index import PackageIndex
 from supervisor.environments.progress import unheard
 from supervisor.environments.project import parse
 from supervisor.environments.runner import Completed
-from supervisor.preparation.generations import Generations, Ingredients
-from supervisor.preparation.pruning import Pruning
+from supervisor.preparation.generations import Generations, Ingredients, Served
+from supervisor.preparation.pruning import FORESIGHT, Pruning
 from supervisor.preparation.snapshot import Snapshot
 from tests.fakes.builds import INTERPRETER
 from tests.fakes.processes import state_folder
@@ -39,9 +41,10 @@ class Scene:
         self.builder = Builder(
             self.folder.environments / ".cache", runner, PackageIndex(runner, {}), BuildLogs(self.folder.build_logs), {}
         )
-        child = SimpleNamespace(spec=SimpleNamespace(command=self.runs, environment={}))
+        child = SimpleNamespace(spec=SimpleNamespace(name="todo", command=self.runs, environment={}))
         self.tree = SimpleNamespace(children=[child])
-        self.pruning = Pruning(self.folder, self.builder, self.generations, self.tree)
+        self.survivors = []
+        self.pruning = Pruning(self.folder, self.builder, self.generations, self.tree, self.survivors)
         self.pruning.is_known = lambda name: name not in self.gone
         self._clock = 1000
 
@@ -140,10 +143,87 @@ def test_the_newest_of_an_owner_is_kept_though_nothing_uses_it(at):
 def test_a_plugin_that_is_gone_keeps_nothing(at):
     """Folder and record were removed; its generations may still lie there."""
     theirs, ours = at.environment(), at.environment("todo")
-    at.generation(theirs)
+    copy, other = at.generation(theirs), at.generation(ours, "todo")
+    at.generations.keep_served("shop", Served(copy.hash))
+    at.prune()
+    assert copy.folder.exists()
     at.gone.add("shop")
     at.prune()
     assert (theirs.exists(), ours.exists()) == (False, True)
+    assert [path.name for path in at.folder.generations.iterdir()] == ["todo"]
+    assert other.folder.exists()
+
+
+@pytest.mark.parametrize("use", ["its process", "a task", "survivors", "a link", "nobody"])
+def test_code_of_a_plugin_that_is_gone_stays_while_somebody_may_import_it(at, use):
+    """Its last worker drains, a task stands on it, processes of the supervisor before may be such; or it is shared."""
+    copy = at.generation(at.environment())
+    at.gone.add("shop")
+    match use:
+        case "its process":
+            at.tree.children.append(SimpleNamespace(spec=SimpleNamespace(name="shop", command=[], environment={})))
+        case "a task":
+            at.pruning.foundations = lambda: [str(copy.folder)]
+        case "survivors":
+            at.survivors.append("somebody")
+        case "a link":
+            elsewhere = at.folder.generations.rename(at.root / "elsewhere")
+            at.folder.generations.symlink_to(elsewhere)
+    at.prune()
+    assert copy.folder.exists() is (use != "nobody")
+
+
+def test_copies_of_tasks_modules_are_no_plugins(at):
+    """They lie beside those of plugins, and are the tasks' own affair."""
+    kept = at.folder.task_copies / "sweep" / "0123"
+    kept.mkdir(parents=True)
+    at.gone.add("_tasks")
+    at.prune()
+    assert kept.exists()
+
+
+def test_what_a_check_has_built_for_a_plugin_that_is_yet_to_come_is_kept_for_a_day(at):
+    """It need not be built again when the plugin is deployed; what is never deployed takes no space for ever."""
+    at.gone.add("shop")
+    older, newest = at.environment(name="a"), at.environment(name="b")
+    built = time.time() - FORESIGHT + 60
+    os.utime(newest / MARK, (built, built))
+    at.prune()
+    assert (older.exists(), newest.exists()) == (False, True)
+    os.utime(newest / MARK, (built - 120, built - 120))
+    at.prune()
+    assert not newest.exists()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_another_process_builds_is_left_alone(at, is_known):
+    """A check has made the folder, and nothing that runs names it yet."""
+    if not is_known:
+        at.gone.add("shop")
+    begun = at.environment(whole=False)
+    other = at.environment("blog", whole=False)
+
+    async def prune_beside():
+        async with alone(begun.parent):
+            await at.pruning.prune()
+
+    asyncio.run(prune_beside())
+    assert (begun.exists(), other.exists()) == (True, False)
+    at.prune()
+    assert not begun.exists()
+
+
+def test_what_is_completed_while_it_is_looked_for_is_kept(at):
+    """It was half built when it was seen, and its builder is done when it would be removed."""
+    begun = at.environment(whole=False)
+
+    def complete(_name):
+        (begun / MARK).write_text("{}")
+        return True
+
+    at.pruning.is_known = complete
+    at.prune()
+    assert begun.exists()
 
 
 def test_the_process_of_a_plugin_that_is_gone_may_end_in_peace(at):
@@ -180,8 +260,12 @@ def test_a_removal_that_was_killed_is_finished_by_the_next_one(at):
     """It was renamed first, so nobody took it for whole meanwhile."""
     kept = at.environment(name="a")
     at.environment(name=".0123.removed")
+    at.gone.add(".4567.removed")
+    half = at.folder.generations / ".4567.removed" / "abc"
+    half.mkdir(parents=True)
     at.prune()
     assert list(kept.parent.iterdir()) == [kept]
+    assert list(at.folder.generations.iterdir()) == []
 
 
 def test_what_is_given_out_while_it_is_looked_for_is_kept(tmp_path, monkeypatch):

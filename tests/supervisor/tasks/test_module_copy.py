@@ -1,8 +1,11 @@
 """Copies of modules: whole, by content, and no more of them than are needed."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
-from supervisor.errors import XcoreError
+from supervisor.errors import DiskFullError, XcoreError
 from supervisor.tasks.module_copy import ModuleCopies
 
 
@@ -43,6 +46,17 @@ def test_prune_leaves_what_is_to_be_kept(copies, tmp_path):
     assert other.path.is_file()
     assert not gone.path.exists()
     copies.prune("unknown", set())
+
+
+def test_a_full_disk_is_told_apart(copies, monkeypatch):
+    """It may heal by itself, and then the task is tried again."""
+
+    def write_bytes(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(DiskFullError, match="No space left on device; free some space in the file system /"):
+        copies.make("sweep", "a = 1\n")
 
 
 def test_a_copy_that_cannot_be_written_is_an_error_of_the_task(copies, tmp_path):

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from supervisor.errors import (
+    BuildInterruptedError,
     ConflictError,
     EnvironmentBuildError,
     StoreUnavailableError,
@@ -163,9 +164,12 @@ def test_the_environment_is_built_without_holding_up_the_others(run):
         await at.discover()
         await at.reaches("quick", "running")
         assert at.state("slow") == "installing"
+        progress = (await at.view("slow")).progress
+        assert (progress.step, progress.line) == ("installing", "installing numpy")
         assert not at.manager.is_settled
         gate.set()
         await at.reaches("slow", "running")
+        assert (await at.view("slow")).progress is None
         await until(lambda: "installing numpy" in str(at.logs.read_tail("slow", 10)), "its log has the line")
         assert "installing numpy" in (await at.manager.read_logs("slow"))[0]
 
@@ -185,6 +189,52 @@ def test_an_installer_that_fails_is_the_tasks_error(run):
         await at.manager.start("steady", "operator")
         await at.reaches("steady", "running")
         assert (await at.view("steady")).error is None
+
+    run(scenario)
+
+
+def test_a_build_that_somebody_else_is_to_blame_for_is_tried_again_by_itself(run):
+    """An installer was killed, a network was away: as with plugins, nobody has to come for that."""
+
+    async def scenario(at):
+        at.installer.error = BuildInterruptedError("steady", "signal 9")
+        at.write("steady")
+        await at.discover()
+        assert (await at.reaches("steady", "failed")).error.type == "BuildInterrupted"
+        at.installer.error = None
+        await at.reaches("steady", "running")
+        assert (await at.view("steady")).error is None
+
+    run(scenario)
+
+
+def test_a_newer_module_whose_build_was_killed_takes_over_by_itself(run):
+    """What ran before it runs on meanwhile."""
+
+    async def scenario(at):
+        at.write("steady")
+        await at.discover()
+        await at.reaches("steady", "running")
+        before = at.pid("steady")
+        at.installer.error = BuildInterruptedError("steady", "signal 9")
+        at.write("steady", version="2")
+        await until(lambda: at.manager.named("steady").error, "the build has failed", DEADLINE)
+        assert (at.state("steady"), at.pid("steady")) == ("running", before)
+        at.installer.error = None
+        await until(lambda: at.pid("steady") not in {before, None}, "another process", DEADLINE)
+        assert (await at.view("steady")).version == "2"
+
+    run(scenario)
+
+
+def test_what_only_a_change_can_heal_is_not_tried_again(run):
+    """The next save is the next try."""
+
+    async def scenario(at):
+        at.installer.error = EnvironmentBuildError("steady", "no such package")
+        at.write("steady")
+        await at.discover()
+        assert not (await at.reaches("steady", "failed")).is_due
 
     run(scenario)
 
