@@ -22,7 +22,7 @@ from gateway.deaths import Deaths
 from gateway.development import Development
 from gateway.dispatch import Dispatcher
 from gateway.door import Door
-from gateway.errors import HandshakeRefusedError
+from gateway.errors import HandshakeRefusedError, OperationFailedError
 from gateway.handover import Handover
 from gateway.headers import Sifter
 from gateway.identity import Tokens
@@ -33,6 +33,7 @@ from gateway.settings import GatewayOptions, options_from
 from gateway.traffic import Tallies
 from gateway.upstreams import Upstreams
 from plugin_runtime import protocol
+from plugin_runtime.call_protocol import TELL_CALLERS
 from plugin_runtime.gateway_protocol import PluginTrouble
 from plugin_runtime.protocol import ExitCode
 
@@ -63,7 +64,7 @@ class Gateway:
             address, received=self._received, joined=self._joined, load=self._load, traffic=self._tallies.news
         )
         self._tokens = Tokens()
-        self._callers = Callers()
+        self._callers = Callers(self._ask_for_callers)
         self._catalogue = Catalogue()
         self._health = protocol.Health(DOWN)
         self._deaths = Deaths()
@@ -232,6 +233,10 @@ class Gateway:
                 self._stop(drain, replaced=cause != protocol.Cause.SHUTDOWN.value)
             case _:
                 logger.warning("The supervisor sent an unexpected %s", type(message).__name__)
+
+    async def _ask_for_callers(self) -> None:
+        with contextlib.suppress(OperationFailedError):  # it has no more to tell
+            await self._channel.call(TELL_CALLERS, actor=self._address.child)
 
     def _load(self) -> Load:
         return Load(self._tallies.in_flight, self._tallies.requests)

@@ -1,15 +1,31 @@
-"""Who may call on the local side: workers that live, known by their keys as last pushed by the supervisor."""
+"""Who may call on the local side: processes that live, known by their keys.
 
+The supervisor tells of them now and then, and of one that has just begun when it is asked. So a key that nobody knows
+here may be a good one, most of all where a supervisor takes over: it has begun processes before it speaks to us.
+"""
+
+import asyncio
 import hmac
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
+from gateway.errors import SupervisorAwayError
 from plugin_runtime.protocol import Caller
+
+PATIENCE = 30.0
+"""Seconds for a supervisor to come; what it runs lives no longer without one, where nobody has changed that."""
+PAUSE = 0.1
+"""Seconds until it is looked for again."""
 
 
 class Callers:
-    """Empty until the first routing snapshot: nobody may call before."""
+    """Empty until the first routing snapshot."""
 
-    def __init__(self) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
+        """``ask``: returns when ``replace`` was called with all that the supervisor knows, or it knows no more.
+
+        It raises SupervisorAwayError.
+        """
+        self._ask = ask
         self._callers: dict[bytes, tuple[bytes, Caller]] = {}
         """Keys and whose they are, by incarnation."""
 
@@ -19,10 +35,29 @@ class Callers:
         self._callers = {_incarnation(key): (key, caller) for key, caller in keys}
 
     def find(self, key: bytes) -> Caller | None:
-        """Return whose key it is, None where it is nobody's."""
+        """Return whose key it is, None where it is nobody's that is known."""
         # Which incarnations there are is no secret; what comes after the colon is.
         expected, caller = self._callers.get(_incarnation(key), (b"", None))
         return caller if hmac.compare_digest(expected, key) else None
+
+    async def inquire(self, key: bytes) -> Caller | None:
+        """Ask whose it is, and return it, None where it is nobody's.
+
+        Raises:
+            SupervisorAwayError: there is nobody to ask for PATIENCE seconds.
+        """
+        if b":" not in key or _incarnation(key) in self._callers:
+            return None
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            try:
+                await self._ask()
+            except SupervisorAwayError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(PAUSE)
+            else:
+                return self.find(key)
 
 
 def _incarnation(key: bytes) -> bytes:

@@ -4,7 +4,7 @@
     +-- BadRequestError         the client's request cannot be taken as it is
     +-- NotFoundError           nothing lies under that path
     +-- UnknownNameError        a call is for a plugin that is not there
-    +-- UnknownCallerError      whoever calls on the local side is no worker of ours
+    +-- UnknownCallerError      whoever calls on the local side is no process that may
     +-- StoppingError           a call between plugins is broken off, since everything ends
     +-- CallLoopError           plugins call each other in a circle
     +-- NotRoutedError          the first routing table has not come yet
@@ -96,7 +96,8 @@ class UnknownCallerError(GatewayError):
     status = HTTPStatus.FORBIDDEN
 
     def __init__(self) -> None:
-        super().__init__("cannot tell who calls: only workers of plugins may; use plugin_runtime.client in one of them")
+        who = "only plugins, tasks and jobs may"
+        super().__init__(f"cannot tell who calls: {who}; use plugin_runtime.client in one of them")
 
 
 class CallLoopError(GatewayError):

@@ -1,4 +1,4 @@
-"""The door of the local side, by which plugins reach plugins: docs/reference/plugin-calls.md.
+"""The door of the local side, by which plugins, tasks and jobs reach plugins: docs/reference/plugin-calls.md.
 
 Who calls is proven by a key, so that a caller is believed whom it serves: only here. What it says of that goes on as
 state of the link's request, never as a header field.
@@ -62,7 +62,7 @@ class LocalDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            pool, head, has_body = self._admit(scope)
+            pool, head, has_body = await self._admit(scope)
         except GatewayError as error:
             for message in response_messages(render(error)):
                 await send(message)
@@ -74,13 +74,13 @@ class LocalDoor:
         finally:
             del self._calls[visit]
 
-    def _admit(self, scope: Scope) -> tuple[Pool, RequestHead, bool]:
+    async def _admit(self, scope: Scope) -> tuple[Pool, RequestHead, bool]:
         """Return whose it is, the call as it goes on, and whether a body follows.
 
         Raises:
             GatewayError: it does not go on.
         """
-        state = self._state(scope["headers"])
+        state = await self._state(scope["headers"])
         check_target(scope)
         pool, raw_path = self._route(scope["raw_path"])
         forwarded = self._sifter.request(scope["headers"], None, "http", scope["http_version"])
@@ -99,14 +99,15 @@ class LocalDoor:
         )
         return pool, head, forwarded.has_body
 
-    def _state(self, fields: list[Field]) -> dict[str, Any]:
+    async def _state(self, fields: list[Field]) -> dict[str, Any]:
         """What the called plugin is told of the caller.
 
         Raises:
-            UnknownCallerError, BadRequestError, CallLoopError
+            UnknownCallerError, SupervisorAwayError, BadRequestError, CallLoopError
         """
         said = dict(fields)
-        caller = self._callers.find(said.get(_KEY, b""))
+        key = said.get(_KEY, b"")
+        caller = self._callers.find(key) or await self._callers.inquire(key)
         if caller is None:
             raise UnknownCallerError
         hops = _hops(said.get(_HOPS, b"1"))

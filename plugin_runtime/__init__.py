@@ -1,7 +1,7 @@
 """The guest: runs inside plugins' environments and owns the contract between the processes of xcore.
 
-For plugins: ``client`` and ``sync_client``, which reach other plugins, and ``settings``. Imported by every process of
-ours, so that all else waits inside the functions.
+For authors: ``client`` and ``sync_client``, which reach plugins, and ``settings``. Imported by every process of ours,
+so that all else waits inside the functions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def client(plugin: str, *, anonymous: bool = False, **options: Any) -> Any:
 
 
 def sync_client(plugin: str, *, anonymous: bool = False, **options: Any) -> Any:
-    """Return an httpx.Client that reaches another plugin: ``client`` for threads."""
+    """Return an httpx.Client that reaches another plugin: ``client`` for whatever is not ``async``."""
     from plugin_runtime import calls  # noqa: PLC0415 - see the top of the file
 
     return calls.sync_client(plugin, anonymous=anonymous, options=options)

@@ -1,4 +1,4 @@
-"""The contract of calls from plugin to plugin: what a caller says to the gateways' local side.
+"""The contract of calls to plugins: what a caller says to the gateways' local side.
 
 Part of the contract, with the rules of protocol.py. Documented in docs/reference/plugin-calls.md.
 """
@@ -15,5 +15,7 @@ USER_FIELD = "x-xcore-user"
 """Header field with the user, as JSON; missing: none."""
 HOPS_FIELD = "x-xcore-hops"
 """Header field with the number of calls up to and with this one."""
+TELL_CALLERS = "callers.tell"
+"""Operation by which a gateway asks for the callers that it was not told of: it has when it is answered."""
 MOST_HOPS = 16
 """Plugins that call each other in a circle would do so for ever."""

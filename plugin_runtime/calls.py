@@ -1,4 +1,4 @@
-"""Calls from this plugin to others, over the gateways' local side: docs/reference/plugin-calls.md.
+"""Calls from this process to plugins, over the gateways' local side: docs/reference/plugin-calls.md.
 
 httpx is imported where a client is made: most plugins call nobody, and not every environment has it.
 """
@@ -9,20 +9,14 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Optional
 from urllib.parse import quote
 
 from plugin_runtime.call_protocol import HOPS_FIELD, KEY_FIELD, LOCAL_HOST, NAME_MARK, USER_FIELD
 from plugin_runtime.framing import IDEMPOTENT_METHODS
-
-Fields = Sequence[tuple[bytes, bytes]]
-
-CURRENT: ContextVar[Optional[tuple[Fields, Mapping[str, Any]]]] = ContextVar("xcore request", default=None)
-"""Header fields of the request that is being served, and what the gateway says of it (``state["xcore"]``)."""
+from plugin_runtime.local_side import CURRENT, LOCAL_SIDE, Fields
 
 TIMEOUT = 60.0
 """Seconds of a client that says nothing else: more than a request is parked for where nobody changes that."""
@@ -34,21 +28,6 @@ MOST_CONNECTIONS = 200
 MOST_IDLE = 20
 _OWN_PREFIX = b"x-xcore-"
 _TRACE_FIELDS = frozenset({b"traceparent", b"tracestate"})
-
-
-@dataclass
-class _LocalSide:
-    path: str = ""
-    key: str = ""
-
-
-_local_side = _LocalSide()
-"""Of this process."""
-
-
-def reach_over(path: str, key: str) -> None:
-    """Have calls of this process go to the socket ``path``, with ``key`` to prove whose they are."""
-    _local_side.path, _local_side.key = path, key
 
 
 def client(plugin: str, *, anonymous: bool, options: Mapping[str, Any]) -> Any:
@@ -92,10 +71,10 @@ class _Transport:
         if (url.scheme, url.host, url.port) != ("http", LOCAL_HOST, None):
             cause = f"this client reaches plugins only, not {url.scheme}://{url.netloc.decode('ascii')}"
             raise httpx.UnsupportedProtocol(f"cannot call {url}: {cause}; use a client of httpx's own", request=request)
-        if not _local_side.key:
-            cause = "this process is no worker that xcore has started to serve a plugin"
+        if not LOCAL_SIDE.key:
+            cause = "this process is none in which xcore serves a plugin, or runs a task or a job"
             raise httpx.UnsupportedProtocol(f"cannot call plugin {self._plugin!r}: {cause}", request=request)
-        fields = fields_of_call(request.headers.raw, CURRENT.get(), _local_side.key, anonymous=self._anonymous)
+        fields = fields_of_call(request.headers.raw, CURRENT.get(), LOCAL_SIDE.key, anonymous=self._anonymous)
         return httpx.Request(request.method, url, headers=fields, stream=request.stream, extensions=request.extensions)
 
     def _make_connections(self, transport: Any) -> Any:
@@ -107,7 +86,7 @@ class _Transport:
                 limits = httpx.Limits(
                     max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_IDLE, keepalive_expiry=KEEP_ALIVE
                 )
-                self._connections = transport(uds=_local_side.path, verify=False, limits=limits)
+                self._connections = transport(uds=LOCAL_SIDE.path, verify=False, limits=limits)
             return self._connections
 
 

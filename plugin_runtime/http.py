@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional, Protocol, Union
 from urllib.parse import unquote_to_bytes
 
 from plugin_runtime import framing
-from plugin_runtime.calls import CURRENT
+from plugin_runtime.local_side import CURRENT
 
 Message = MutableMapping[str, Any]
 App = Callable[

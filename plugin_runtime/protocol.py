@@ -332,9 +332,9 @@ class Route:
 
 @dataclass(frozen=True)
 class Caller:
-    """A worker incarnation that may call plugins on the local side. ``key``: "<incarnation>:<secret>"."""
+    """A process that may call plugins on the local side. ``key``: "<incarnation>:<secret>"."""
 
-    plugin: str
+    plugin: str  # who calls: its name, "task:<module>" or "job:<id>"
     key: str
 
 

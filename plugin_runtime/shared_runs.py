@@ -11,7 +11,7 @@ from threading import Lock, Thread, Timer
 from time import monotonic
 from typing import Any, Optional
 
-from plugin_runtime import event_loop, outcome
+from plugin_runtime import event_loop, local_side, outcome
 from plugin_runtime.interruption import error_of
 from plugin_runtime.task_protocol import Outcome, RunFinished, RunJob
 
@@ -119,6 +119,7 @@ class _SharedRun:
             self._tell(finished, error)
 
     def _work(self) -> None:
+        local_side.serve_run(self.run)
         try:
             result = self._function()
             error = self._await(result) if inspect.isawaitable(result) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plugin_runtime import task_module
+from plugin_runtime import local_side, task_module
 from plugin_runtime.control import ControlChannel
 from plugin_runtime.failure import FailureReport, StartFailedError
 from plugin_runtime.job_run import JobRun
@@ -28,6 +28,9 @@ def _carry_out(settings: TaskSettings, channel: ControlChannel) -> int:
         purpose = TaskPurpose(settings.purpose)
     except ValueError:
         raise WireError(f"TaskSettings.purpose: there is no {settings.purpose!r}") from None
+    local_side.reach_over(settings.local_path, settings.local_key)
+    if settings.run:
+        local_side.serve_run(settings.run)
     try:
         report = task_module.prepare(settings)
     except OSError as error:  # the working directory: the machine's trouble, not the author's

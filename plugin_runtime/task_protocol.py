@@ -114,6 +114,8 @@ class TaskSettings:
     entry: str = ""  # purposes run and describe of a plugin's job: "module:function"
     run: str = ""  # purpose run: its id
     adopt_grace: float = 10.0
+    local_path: str = ""  # of the gateways' local side
+    local_key: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from plugin_runtime import calls, contracts, event_loop, validator
+from plugin_runtime import contracts, event_loop, local_side, validator
 from plugin_runtime.contracts import LoadedPlugin
 from plugin_runtime.contracts.served import ServedApp
 from plugin_runtime.control import ControlChannel
@@ -90,7 +90,7 @@ class Worker:
     # --- start ---
 
     async def _start(self) -> None:
-        calls.reach_over(self._settings.local_path, self._settings.local_key)
+        local_side.reach_over(self._settings.local_path, self._settings.local_key)
         report = contracts.prepare(self._settings)
         self._channel.send(Progress(Phase.IMPORT.value))
         loaded = contracts.load(self._settings, report)

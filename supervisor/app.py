@@ -56,6 +56,7 @@ from supervisor.store.audit import AuditEntry
 from supervisor.store.engine import database_url, sqlite_url
 from supervisor.store.store import Store
 from supervisor.supervision.child_events import SUPERVISOR
+from supervisor.supervision.local_key import Callers
 from supervisor.supervision.programs import Programs
 from supervisor.supervision.surroundings import Surroundings
 from supervisor.supervision.tree import Tree
@@ -127,7 +128,13 @@ def _waits_for_guard(pid: int | None) -> None:
 
 
 async def make_surroundings(
-    folder: StateFolder, logs: LogFiles, clock: Clock, takeover: Takeover, strays: Strays, stack: AsyncExitStack
+    folder: StateFolder,
+    logs: LogFiles,
+    clock: Clock,
+    takeover: Takeover,
+    strays: Strays,
+    callers: Callers,
+    stack: AsyncExitStack,
 ) -> tuple[Surroundings, Births]:
     writer = LogWriter(logs, clock)
     writer.start()
@@ -140,7 +147,8 @@ async def make_surroundings(
     await control.start()
     stack.push_async_callback(control.close)
     births = Births(folder, reaper, control, STARTS)
-    return Surroundings(clock, folder, control, reaper, writer, births, takeover.records, survivors), births
+    around = Surroundings(clock, folder, control, reaper, writer, births, takeover.records, survivors, callers)
+    return around, births
 
 
 def make_resources(
@@ -207,7 +215,7 @@ class Supervisor:
         strays = Strays(self._folder.mark, lambda: self._tree.living | self._takeover.spared())
         stack.push_async_callback(strays.close)
         self._around, self._births = await make_surroundings(
-            self._folder, logs, self._clock, self._takeover, strays, stack
+            self._folder, logs, self._clock, self._takeover, strays, self._gateways, stack
         )
         self._guarding.start(guard_spec(self._configuration, self._folder), self._tree, self._around)
         stack.push_async_callback(self._guarding.stop)
@@ -315,7 +323,8 @@ class Supervisor:
             self._order.upgrade,
         )
         plugins, reconfiguration = self._plugin_operations, self._reconfiguration
-        parts = (self._system, plugins, self._tasks, self._jobs, reconfiguration, census, tokens, upgrade)
+        supervised = (self._gateways, plugins, self._tasks, self._jobs)
+        parts = (self._system, *supervised, reconfiguration, census, tokens, upgrade)
         for part in parts:
             self._operations.register(part.operations, audited=AUDITED & part.operations.keys())
 

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from plugin_runtime.protocol import Phase
+from plugin_runtime.protocol import Caller, Phase
 from plugin_runtime.task_protocol import TaskDescription, TaskPurpose
 from plugin_runtime.template_protocol import TASK_PROGRAM
 from plugin_runtime.views import ExitView, PluginError
@@ -119,7 +119,8 @@ async def _rooms(configuration: Configuration, place: StateFolder) -> AsyncItera
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         strays = Strays(mark="", living=set)
-        around, _ = await make_surroundings(place, LogFiles(place.logs), clock, Takeover(place), strays, stack)
+        takeover, callers = Takeover(place), _NoGateways()
+        around, _ = await make_surroundings(place, LogFiles(place.logs), clock, takeover, strays, callers, stack)
         tree = Tree(clock)
         validator = Validator(tree, around, _unrecorded, STARTS)
         programs = Programs(around.reaper, place, _unrecorded)
@@ -130,6 +131,16 @@ async def _rooms(configuration: Configuration, place: StateFolder) -> AsyncItera
             programs,
             validator,
         )
+
+
+class _NoGateways:
+    """Nobody is interested in who may call."""
+
+    def admit_caller(self, caller: Caller) -> None:
+        """Never: validators may not."""
+
+    def dismiss_caller(self, incarnation: str) -> None:
+        """It had no key."""
 
 
 def _unrecorded(_exit: ExitView) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from plugin_runtime.call_protocol import TELL_CALLERS
 from plugin_runtime.gateway_protocol import PluginTrouble, Traffic, Wake
 from plugin_runtime.protocol import (
     Call,
@@ -29,7 +30,7 @@ from plugin_runtime.protocol import (
 )
 from plugin_runtime.views import ExitView
 from plugin_runtime.wire import Envelope
-from supervisor.channels.operations import encode_answer
+from supervisor.channels.operations import Operation, encode_answer
 from supervisor.gateways.traffic import TrafficBook
 from supervisor.state_folder import StateFolder
 from supervisor.supervision.child import Child
@@ -99,6 +100,8 @@ class Gateways:
         self.wanted: Callable[[str], None] = lambda _plugin: None
         """Called with the name of an idle plugin for which a request waits."""
         self._published = Published()
+        self._untold: set[str] = set()
+        """Incarnations of callers that came after the last snapshot."""
         self._count = 1
         self._acknowledged: dict[Child, int] = {}
         self._doors: dict[Child, Path] = {}
@@ -131,9 +134,21 @@ class Gateways:
             self._schedule_snapshot()
 
     def admit_caller(self, caller: Caller) -> None:
-        """Let a worker call other plugins until its death is told; to be said before its process begins."""
-        self._published.callers[caller.key.partition(":")[0]] = caller
-        self._schedule_snapshot()
+        """Let a process call plugins until it is dismissed; to be said before it begins.
+
+        Told with the next snapshot, or when a gateway asks: most runs of jobs call nobody.
+        """
+        incarnation = caller.key.partition(":")[0]
+        if self._published.callers.get(incarnation) != caller:
+            self._published.callers[incarnation] = caller
+            self._untold.add(incarnation)
+
+    def dismiss_caller(self, incarnation: str) -> None:
+        """There is no process any more that has the key of this incarnation."""
+        if self._published.callers.pop(incarnation, None) is not None:
+            if incarnation not in self._untold:
+                self._schedule_snapshot()
+            self._untold.discard(incarnation)
 
     def publish(self) -> None:
         """Send a snapshot even if there is nothing in it: gateways do not open before their first one."""
@@ -166,11 +181,6 @@ class Gateways:
             self._published.schemas.pop(schema.plugin, None)
         self._broadcast(schema)
 
-    def dismiss_caller(self, incarnation: str) -> None:
-        """There is no process that has the key of this incarnation, or it is not to call any more."""
-        if self._published.callers.pop(incarnation, None) is not None:
-            self._schedule_snapshot()
-
     def set_trouble(self, trouble: PluginTrouble) -> None:
         """Tell it where that is allowed, in development mode: nowhere else does it leave this process."""
         nothing = PluginTrouble(trouble.plugin)
@@ -183,10 +193,20 @@ class Gateways:
         self._broadcast(trouble)
 
     def tell_death(self, news: UpstreamDied) -> None:
-        """It serves nobody any more, and calls nobody."""
+        """It serves nobody any more."""
         self._broadcast(news)
-        if self._published.callers.pop(news.incarnation, None) is not None:
+
+    # --- operations ---
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        return {TELL_CALLERS: self.tell_callers}
+
+    async def tell_callers(self) -> None:
+        """Tell who may call; on the way to whoever asks that is before the answer."""
+        if self._untold:
             self._schedule_snapshot()
+            self._send_snapshot()
 
     # --- ChildOwner ---
 
@@ -207,6 +227,8 @@ class Gateways:
             child.send(trouble)
         if self._published.version:
             child.send(self._snapshot_for(child))
+            if self._untold:  # it knows them now, so that their ends are to be told
+                self._schedule_snapshot()
 
     def disconnected(self, child: Child) -> None:
         self._acknowledged.pop(child, None)
@@ -267,6 +289,7 @@ class Gateways:
             self._flush.cancel()
             self._flush = None
         self._published.version += 1
+        self._untold.clear()
         for child in self._acknowledged:
             child.send(self._snapshot_for(child))
 

@@ -1,11 +1,11 @@
-"""How one worker incarnation and the gateways reach each other: its link, and its key for calls of other plugins."""
+"""How gateways reach one worker incarnation: its link."""
 
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from plugin_runtime.protocol import Caller, WorkerSettings
+from plugin_runtime.protocol import WorkerSettings
 from plugin_runtime.wire import from_wire, to_wire
 from supervisor.state_folder import StateFolder
 
@@ -14,33 +14,24 @@ _SECRET_BYTES = 16
 
 @dataclass(frozen=True)
 class Link:
-    """Where one incarnation of a worker listens for gateways, and what it is on their local side."""
+    """Where one incarnation of a worker listens for gateways."""
 
     incarnation: str
     path: str
     secret: bytes
-    caller: Caller
 
 
-def new_link(folder: StateFolder, plugin: str, incarnation: str) -> Link:
-    """Of an incarnation that is about to be started; its secrets are its own."""
-    caller = Caller(plugin, f"{incarnation}:{secrets.token_hex(_SECRET_BYTES)}")
-    return Link(incarnation, str(folder.link_socket(incarnation)), secrets.token_bytes(_SECRET_BYTES), caller)
+def new_link(folder: StateFolder, incarnation: str) -> Link:
+    """Of an incarnation that is about to be started; its secret is its own."""
+    return Link(incarnation, str(folder.link_socket(incarnation)), secrets.token_bytes(_SECRET_BYTES))
 
 
 def former_link(incarnation: str, settings: Mapping[str, Any]) -> Link:
     """Of one that runs already, by the settings it was told. Raises WireError where they are no worker's."""
     told = from_wire(WorkerSettings, dict(settings))
-    return Link(incarnation, told.link_path, told.link_secret, Caller(told.plugin, told.local_key))
+    return Link(incarnation, told.link_path, told.link_secret)
 
 
-def linked_settings(settings: WorkerSettings, link: Link, folder: StateFolder) -> dict[str, Any]:
+def linked_settings(settings: WorkerSettings, link: Link) -> dict[str, Any]:
     """Return the wire form of a worker's settings, with its link."""
-    linked = replace(
-        settings,
-        link_path=link.path,
-        link_secret=link.secret,
-        local_path=str(folder.local_socket),
-        local_key=link.caller.key,
-    )
-    return dict(to_wire(linked))
+    return dict(to_wire(replace(settings, link_path=link.path, link_secret=link.secret)))

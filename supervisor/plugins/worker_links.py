@@ -1,4 +1,4 @@
-"""The links of the workers of one generation: made for each incarnation, told to gateways, and given up with it."""
+"""The links of the workers of one generation: made for each incarnation, and given up with it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -19,7 +19,7 @@ NEVER_RESENT = frozenset({Cause.HANG.value, Cause.MEMORY_LIMIT.value, Cause.OUT_
 
 
 class WorkerLinks:
-    """Owns which incarnation of which worker listens where, and is admitted as a caller of other plugins."""
+    """Owns which incarnation of which worker listens where."""
 
     def __init__(self, prepared: Prepared, prefix: str, services: PluginServices) -> None:
         self._prepared = prepared
@@ -34,18 +34,15 @@ class WorkerLinks:
     def begin(self, child: Child, token: str) -> Mapping[str, Any]:
         """Make one for an incarnation that is about to be started; return the settings that it is told."""
         folder, supervisor = self._services.around.folder, self._services.configuration.supervisor
-        self.forget(child)  # of a process that was never born
-        link = self._links[child] = new_link(folder, self._prepared.build.name, token)
-        self._services.gateways.admit_caller(link.caller)
+        link = self._links[child] = new_link(folder, token)
         settings = worker_settings(self._prepared.build, self._prefix, supervisor.adopt_grace)
         lock = _concured_lock(child, folder)
         told = replace(settings, describe=self._prepared.is_assumed, concured_lock=lock)
-        return linked_settings(told, link, folder)
+        return linked_settings(told, link)
 
     def adopt(self, child: Child, token: str, settings: Mapping[str, Any]) -> None:
         """Have that of an incarnation that runs already. Raises WireError where its settings are no worker's."""
-        link = self._links[child] = former_link(token, settings)
-        self._services.gateways.admit_caller(link.caller)
+        self._links[child] = former_link(token, settings)
 
     def died(self, child: Child, record: ExitView) -> None:
         """Tell gateways of a death; nobody connects to it any more."""
@@ -58,9 +55,7 @@ class WorkerLinks:
 
     def forget(self, child: Child) -> None:
         """It is not supervised any more, however it ended."""
-        link = self._links.pop(child, None)
-        if link is not None:
-            self._services.gateways.dismiss_caller(link.incarnation)
+        self._links.pop(child, None)
 
 
 def _concured_lock(child: Child, folder: StateFolder) -> str:

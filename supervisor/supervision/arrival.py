@@ -12,6 +12,7 @@ from supervisor.processes.process_records import ProcessRecord
 from supervisor.processes.spawn import Process, take_over
 from supervisor.spec import ChildSpec
 from supervisor.state_folder import TOKEN_BYTES
+from supervisor.supervision.local_key import caller_of, with_key
 from supervisor.supervision.origin import Birth, CurrentBirth
 from supervisor.supervision.surroundings import Surroundings
 from supervisor.supervision.trust import BirthOutcome
@@ -39,6 +40,8 @@ class Arrival:
         self._arrived = arrived
         self._failed = failed
         self._birth = CurrentBirth(around.origin)
+        self._coming = ""
+        """Token of the newest one that was asked for."""
         self._awaited: object | None = None
         """Stands for the end of one that has to be gone first."""
 
@@ -50,6 +53,7 @@ class Arrival:
         survivors = self._around.survivors
         former = survivors.claim(spec())
         if former is not None and (process := self._take_over(former)) is not None:
+            self._admit(spec(), former.settings)
             self._arrived(Arrived(former.token, former.nonce, former.settings, process, former))
             return
         if spec().alone and (rival := survivors.rival(spec())) is not None:
@@ -58,7 +62,7 @@ class Arrival:
             return
         token, nonce = secrets.token_hex(TOKEN_BYTES), secrets.token_hex(16)
         try:
-            told = settings(token)
+            told = with_key(settings(token), spec().kind, token, self._around.folder)
         except SpawnError as error:  # no other process is wanted
             self._fail(str(error))
             return
@@ -66,19 +70,24 @@ class Arrival:
             logger.exception("%s: its owner has no settings for it", spec().id)
             self._fail(f"no settings: {error}")
             return
+        self._admit(spec(), told)
         birth = Birth(
             spec(),
             token,
             nonce,
             born=lambda process: self._arrived(Arrived(token, nonce, told, process)),
-            failed=lambda error: self._fail(str(error)),
+            failed=lambda error: self._never_born(token, str(error)),
         )
+        self._coming = token
         self._birth.begin(birth)
 
     def cancel(self) -> bool:
         """Prevent it; whether that was still possible."""
         is_waiting, self._awaited = self._awaited is not None, None
-        return is_waiting or self._birth.cancel()
+        is_prevented = self._birth.cancel()
+        if is_prevented:
+            self._around.callers.dismiss_caller(self._coming)
+        return is_waiting or is_prevented
 
     def conclude(self, outcome: BirthOutcome) -> None:
         """It is ready, or gone."""
@@ -98,8 +107,18 @@ class Arrival:
             return take_over(former, self._around.folder)
         except SpawnError as error:
             logger.warning("%s is not taken over: %s", former.id, error)
+            self._around.callers.dismiss_caller(former.token)
             self._around.survivors.lost(former)
             return None
+
+    def _admit(self, spec: ChildSpec, told: Mapping[str, Any]) -> None:
+        caller = caller_of(spec, told)
+        if caller is not None:
+            self._around.callers.admit_caller(caller)
+
+    def _never_born(self, token: str, reason: str) -> None:
+        self._around.callers.dismiss_caller(token)
+        self._fail(reason)
 
     def _fail(self, reason: str) -> None:
         self._birth.conclude(BirthOutcome.OTHER)

@@ -51,7 +51,7 @@ class ChildOwner(Protocol):
     """
 
     def settings_for(self, child: "Child", token: str) -> Mapping[str, Any]:
-        """Settings of the next incarnation, sent in its Welcome; called before each spawn."""
+        """Settings of the next incarnation, sent in its Welcome, its key beside them; called before each spawn."""
 
     def adopted(self, child: "Child", token: str, settings: Mapping[str, Any]) -> None:
         """A process of a supervisor before goes on as its own; ``settings``: those that this process was told."""
@@ -352,7 +352,7 @@ class Child:
     def _bury(self, incarnation: Incarnation) -> None:
         incarnation.output.finish()
         self.incarnation = None
-        self._around.records.remove(incarnation.token)
+        self._around.forget(incarnation.token)
         self.questions.abandon()
         self._around.control.forget(self.spec.id, incarnation.nonce)
         if incarnation.connection is not None:

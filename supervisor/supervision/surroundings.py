@@ -10,6 +10,7 @@ from supervisor.processes.process_records import ProcessRecord, ProcessRecords
 from supervisor.processes.reaper import Reaper
 from supervisor.processes.survivors import Survivors
 from supervisor.state_folder import StateFolder
+from supervisor.supervision.local_key import Callers
 from supervisor.supervision.origin import Origin
 
 
@@ -33,6 +34,12 @@ class Surroundings:
     """Where processes come from."""
     records: ProcessRecords
     survivors: Survivors
+    callers: Callers
+
+    def forget(self, token: str) -> None:
+        """There is no process of this incarnation any more: neither a successor nor a gateway shall know it."""
+        self.records.remove(token)
+        self.callers.dismiss_caller(token)
 
     def only(self, record: ProcessRecord) -> "Surroundings":
         """The same for a child that takes over this process, whatever its own spec is."""

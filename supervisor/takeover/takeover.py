@@ -31,6 +31,7 @@ from supervisor.state_folder import StateFolder
 from supervisor.supervision.child import Child
 from supervisor.supervision.child_events import SUPERVISOR, StartRequested, StopRequested
 from supervisor.supervision.exits import exit_record, explain
+from supervisor.supervision.local_key import caller_of
 from supervisor.supervision.surroundings import Surroundings
 from supervisor.supervision.tree import Tree
 from supervisor.works import Works
@@ -115,6 +116,10 @@ class Takeover:
             self._report(record)
         if self.survivors:
             logger.info("The supervisor before died; taking over %d processes of it", len(self.survivors.records))
+        for record in self.survivors.records:
+            # Each is believed as long as it lives, be it that it is ended as soon as it has finished.
+            if (caller := caller_of(record, record.settings)) is not None:
+                around.callers.admit_caller(caller)
         self.survivors.lost, self.survivors.dismiss = self._lose, self._dismiss
         for record in self.survivors.records:
             if record.kind not in ADOPTED:
@@ -128,7 +133,7 @@ class Takeover:
                 logger.info("%s (pid %d) is not wanted any more; it is ended", record.id, record.pid)
                 asyncio.get_running_loop().call_later(SILENCE, self._end, self._adopt(record))
             else:
-                self._report(record)
+                self._lose(record)
 
     def remove_local_socket(self) -> None:
         """At the end; but not where gateways that nobody has taken over yet are reached there."""
@@ -138,7 +143,7 @@ class Takeover:
     def _dismiss(self, record: ProcessRecord, gone: Callable[[], None]) -> None:
         """End one that stands in the way of another."""
         if not record.is_alive:
-            self._report(record)
+            self._lose(record)
             gone()
             return
         logger.info("%s (pid %d) is not what is wanted now; it is ended first", record.id, record.pid)
@@ -149,6 +154,7 @@ class Takeover:
     def _lose(self, record: ProcessRecord) -> None:
         if record.is_alive:  # it cannot be watched or heard, and another one takes its place
             kill(record)
+        self._around.callers.dismiss_caller(record.token)
         self._report(record)
 
     def _report(self, record: ProcessRecord) -> None:

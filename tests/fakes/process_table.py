@@ -92,6 +92,21 @@ class RecordingOwner:
         self.exits.append(record)
 
 
+class FakeCallers:
+    """``known``: names by incarnation; ``ever``: of all that were admitted."""
+
+    def __init__(self):
+        self.known = {}
+        self.ever = []
+
+    def admit_caller(self, caller):
+        self.known[caller.key.partition(":")[0]] = caller.plugin
+        self.ever.append(caller)
+
+    def dismiss_caller(self, incarnation):
+        self.known.pop(incarnation, None)
+
+
 @dataclass
 class Table:
     """The process table of one test."""
@@ -139,7 +154,8 @@ async def process_table(folder: StateFolder, clock: Clock | None = None, places:
     tree = Tree(clock)
     try:
         births = Births(folder, reaper, control, limit=places)
-        table = Table(Surroundings(clock, folder, control, reaper, logs, births, records, survivors), tree, folder)
+        around = Surroundings(clock, folder, control, reaper, logs, births, records, survivors, FakeCallers())
+        table = Table(around, tree, folder)
         yield table
     finally:
         if not table.is_abandoned:

@@ -61,9 +61,12 @@ class Scene:
         self.connector = FakeConnector()
         parking, deaths, tallies = Parking(ParkingLimits()), Deaths(), Tallies()
         self.upstreams = Upstreams("gateway.1", parking, deaths, tallies, send=self.sent.append, connect=self.connector)
-        callers = Callers()
+        callers = Callers(self.ask_for_callers)
         callers.replace([Caller("shop", "t1:secret")])
         self.door = LocalDoor(self.upstreams, Dispatcher(parking, deaths, max_body=0), Sifter(), callers)
+
+    async def ask_for_callers(self):
+        """There are no others."""
 
     async def follow(self):
         routes = [

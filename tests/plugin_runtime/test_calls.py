@@ -1,6 +1,7 @@
 """A plugin's clients for other plugins: what they send, where to, and when again."""
 
 import asyncio
+import contextvars
 import socket
 import threading
 
@@ -9,7 +10,8 @@ import pytest
 
 import plugin_runtime
 from plugin_runtime import calls
-from plugin_runtime.calls import CURRENT, fields_of_call
+from plugin_runtime.calls import fields_of_call
+from plugin_runtime.local_side import CURRENT, LOCAL_SIDE, serve_run
 from tests.fakes.waiting import DEADLINE
 
 KEY = "t1:secret"
@@ -50,6 +52,20 @@ def test_without_a_request_there_is_the_key_alone():
     assert added() == {"x-xcore-key": KEY, "x-xcore-hops": "1"}
 
 
+def test_a_run_of_a_job_goes_along_as_the_request_id():
+    """It is found by it in the logs of the plugins that it called; nobody asks, and no trace has begun."""
+
+    def in_run():
+        serve_run("ab12")
+        return added(current=CURRENT.get())
+
+    assert contextvars.copy_context().run(in_run) == {
+        "x-xcore-key": KEY,
+        "x-xcore-hops": "1",
+        "x-request-id": "ab12",
+    }
+
+
 def test_what_the_call_says_itself_stays():
     """But for what only this module may say; a state of another trace would be wrong beside the call's own."""
     own = [(b"Traceparent", b"own"), (b"X-Request-ID", b"own"), (b"X-Xcore-User", b"{}"), (b"X-Xcore-Key", b"guess")]
@@ -64,7 +80,8 @@ def test_what_the_call_says_itself_stays():
 def local_side(monkeypatch, tmp_path):
     """A listening socket, to which this process's calls go."""
     path = tmp_path / "local.sock"
-    monkeypatch.setattr(calls, "_local_side", calls._LocalSide(str(path), KEY))
+    monkeypatch.setattr(LOCAL_SIDE, "path", str(path))
+    monkeypatch.setattr(LOCAL_SIDE, "key", KEY)
     monkeypatch.setattr(calls, "PAUSES", (0.0, 0.0))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -153,9 +170,9 @@ def test_nobody_else_is_asked(local_side, ask, url):
 
 
 @both
-def test_outside_of_a_worker_a_client_can_be_made_and_says_why_it_does_not_work(ask):
+def test_where_nothing_is_served_or_run_a_client_can_be_made_and_says_why_it_does_not_work(ask):
     """A validator imports the plugin, and so do its author's tests."""
-    with pytest.raises(httpx.UnsupportedProtocol, match="cannot call plugin 'library': this process is no worker"):
+    with pytest.raises(httpx.UnsupportedProtocol, match="cannot call plugin 'library': this process is none in which"):
         ask()
 
 

@@ -6,9 +6,9 @@ import logging
 import pytest
 
 from plugin_runtime import framing
-from plugin_runtime.calls import CURRENT
 from plugin_runtime.framing import FrameType, RequestHead
 from plugin_runtime.http import Exchange, Mounting, build_scope
+from plugin_runtime.local_side import CURRENT
 
 HEAD = RequestHead("GET", b"/app/demo/x", b"a=1", "1.1", "https", ("10.0.0.1", 5), ("h", None), ((b"host", b"h"),), {})
 INTERNAL_ERROR = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"21"))

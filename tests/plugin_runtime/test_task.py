@@ -113,6 +113,51 @@ def test_a_module_that_cannot_be_run_is_described_with_its_errors(tmp_path, code
     assert [error.type for error in description.errors] == [kind]
 
 
+CALLS = """
+from plugin_runtime.local_side import CURRENT, LOCAL_SIDE
+
+def tell(where):
+    note(f"{where}: {LOCAL_SIDE.path} {LOCAL_SIDE.key} {(CURRENT.get() or [0, {}])[1]}")
+
+tell("import")
+
+def work():
+    tell("run")
+
+async def gentle():
+    await asyncio.sleep(0)
+    tell("coroutine")
+"""
+
+
+@pytest.mark.parametrize(("job", "where"), [("work", "run"), ("gentle", "coroutine")])
+def test_a_run_calls_plugins_as_the_run_that_it_is(tmp_path, job, where):
+    """From its import on, in whatever it turns into."""
+    settings = run_job(tmp_path, CALLS, job=job, local_path="/run/local.sock", local_key="t1:x")
+    with started(tmp_path, settings) as scene:
+        assert outcome(scene.process)[0] == ExitCode.OK
+    told = "/run/local.sock t1:x {'request_id': '3f2a91c0'}"
+    assert scene.notes == [f"import: {told}", f"{where}: {told}"]
+
+
+@pytest.mark.parametrize(
+    "main", ["def service_main(service):\n    tell('main')", "async def service_main(service):\n    tell('main')"]
+)
+@pytest.mark.parametrize(("job", "where"), [("work", "run"), ("gentle", "coroutine")])
+def test_a_service_calls_plugins_and_a_shared_run_does_so_by_its_id(tmp_path, main, job, where):
+    """The service itself serves nothing that has an id."""
+    con = f"\nmetadata['con'] = [{{'func': {job}, 'name': '{job}', 'shared': True}}]\n"
+    wait = "service.wait" if main.startswith("def") else "await service.wait_async"
+    code = f"{CALLS}{con}{main}\n    {wait}(60)\n"
+    with service(tmp_path, code, local_path="/run/local.sock", local_key="t1:x") as scene:
+        scene.wait_for_note("main: /run/local.sock t1:x {}")
+        scene.supervisor.send(RunJob("ab12", job))
+        scene.wait_for_note(f"{where}: /run/local.sock t1:x {{'request_id': 'ab12'}}")
+        scene.stop()
+        assert outcome(scene.process)[0] == ExitCode.OK
+    assert scene.notes[0] == "import: /run/local.sock t1:x {}"
+
+
 def test_a_purpose_of_another_version_is_refused(tmp_path):
     """A guest that guessed would run what it was to describe."""
     with started(tmp_path, make_task(tmp_path, "", purpose="rehearse")) as scene:

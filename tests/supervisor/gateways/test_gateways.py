@@ -30,6 +30,7 @@ from tests.fakes.waiting import settle, until
 
 HELLO = Route("hello", "/app/hello")
 SHOP = Route("shop", "/shop")
+SHOPS, RUNS = Caller("shop", "t1:x"), Caller("job:shop.clean", "t2:y")
 
 
 class Scene:
@@ -121,19 +122,60 @@ async def test_a_route_that_did_not_change_is_not_sent_again(at):
 
 @in_loop
 async def test_who_may_call_is_told_with_the_routes(at):
-    """Before its process begins, until it is dead; once for all that changes in a turn."""
+    """Until it is dead; once for all that changes in a turn."""
     child = at.connect()
-    shop, other = Caller("shop", "t1:x"), Caller("other", "t2:y")
-    at.gateways.admit_caller(shop)
-    at.gateways.admit_caller(other)
+    at.gateways.admit_caller(SHOPS)
+    at.gateways.admit_caller(RUNS)
     at.gateways.set_route(HELLO)
     await settle()
-    assert child.of(RoutingSnapshot) == [RoutingSnapshot(1, [HELLO], [shop, other])]
-    at.gateways.tell_death(UpstreamDied("shop.1", "t1", "signal", resend=True))
-    at.gateways.tell_death(UpstreamDied("nobody.1", "t3", "signal", resend=True))
+    assert child.of(RoutingSnapshot) == [RoutingSnapshot(1, [HELLO], [SHOPS, RUNS])]
+    at.gateways.dismiss_caller("t1")
+    at.gateways.dismiss_caller("t3")
     await settle()
-    assert child.of(RoutingSnapshot)[1:] == [RoutingSnapshot(2, [HELLO], [other])]
-    assert at.connect(2).of(RoutingSnapshot) == [RoutingSnapshot(2, [HELLO], [other])]
+    assert child.of(RoutingSnapshot)[1:] == [RoutingSnapshot(2, [HELLO], [RUNS])]
+    assert at.connect(2).of(RoutingSnapshot) == [RoutingSnapshot(2, [HELLO], [RUNS])]
+
+
+@in_loop
+async def test_a_caller_that_no_gateway_has_heard_of_costs_no_routing_table(at):
+    """Most runs of jobs call nobody: with many plugins a table is work for every gateway."""
+    child = at.connect()
+    at.gateways.set_route(HELLO)
+    await settle()
+    at.gateways.admit_caller(RUNS)
+    at.gateways.dismiss_caller("t2")
+    await settle()
+    assert child.of(RoutingSnapshot) == [RoutingSnapshot(1, [HELLO])]
+
+
+@in_loop
+async def test_who_asks_for_callers_is_told_of_them_before_the_answer(at):
+    """Once: whoever is told knows them until they are dead."""
+    child = at.connect()
+    at.gateways.set_route(HELLO)
+    await settle()
+    at.gateways.admit_caller(RUNS)
+    await at.gateways.tell_callers()
+    assert child.of(RoutingSnapshot)[1:] == [RoutingSnapshot(2, [HELLO], [RUNS])]
+    at.gateways.admit_caller(RUNS)
+    await at.gateways.tell_callers()
+    at.gateways.dismiss_caller("t2")
+    await settle()
+    assert child.of(RoutingSnapshot)[2:] == [RoutingSnapshot(3, [HELLO])]
+
+
+@in_loop
+async def test_a_gateway_that_comes_knows_all_callers_and_their_ends(at):
+    """Also those that the others have not heard of."""
+    at.gateways.set_route(HELLO)
+    await settle()
+    at.gateways.admit_caller(RUNS)
+    child = at.connect()
+    assert child.of(RoutingSnapshot)[0].callers == [RUNS]
+    await settle()
+    at.gateways.dismiss_caller("t2")
+    await settle()
+    assert child.of(RoutingSnapshot)[-1].callers == []
 
 
 @in_loop

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from plugin_runtime.gateway_protocol import PluginTrouble
-from plugin_runtime.protocol import Beat, Caller, Description, Failed, PluginState, State, Upstream
+from plugin_runtime.protocol import Beat, Description, Failed, PluginState, State, Upstream
 from plugin_runtime.views import ExitView, PluginError, TrafficView
 from plugin_runtime.wire import encode
 from supervisor.monitoring.sampler import Sample
@@ -36,7 +36,7 @@ def child(number=1, state=State.RUNNING, pid=100, beat=None):
 
 
 def link(number):
-    return Link(f"t{number}", f"/run/t{number}.link", b"secret", Caller("hello", f"t{number}:key"))
+    return Link(f"t{number}", f"/run/t{number}.link", b"secret")
 
 
 def route(children, **fields):

@@ -70,6 +70,33 @@ def test_a_crash_is_restarted_at_once_and_then_backs_off(run, tmp_path):
     run(scenario)
 
 
+def test_each_process_has_a_key_from_before_it_begins_until_it_is_dead(run):
+    """It is known when it can be used, and worth nothing when nobody has it."""
+
+    async def scenario(table):
+        callers = table.around.callers
+        child = table.start("hello", "ready", "exit:3", restart=RestartPolicy(delay=30.0))
+        assert list(callers.known) == table.owner.tokens
+        await until(lambda: child.state is State.BACKOFF, "it backs off")
+        assert [caller.plugin for caller in callers.ever] == ["guest", "guest"]
+        assert [caller.key.partition(":")[0] for caller in callers.ever] == table.owner.tokens
+        assert callers.known == {}
+
+    run(scenario)
+
+
+def test_a_process_that_cannot_be_started_keeps_no_key(run):
+    """It was known before anybody could know that there would be no process."""
+
+    async def scenario(table):
+        table.start(restart=RestartPolicy(RestartWhen.NEVER), command=("/nowhere",))
+        await table.exit_number(1)
+        assert len(table.around.callers.ever) == 1
+        assert table.around.callers.known == {}
+
+    run(scenario)
+
+
 def test_back_off_ends_in_another_start(run, tmp_path):
     """By itself, when the timer elapses."""
 

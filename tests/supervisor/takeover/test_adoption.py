@@ -59,12 +59,32 @@ def test_the_same_process_goes_on(run):
         pid, token = found
         child = await running(table.start(*SERVICE))
         assert child.pid == pid
-        assert table.owner.adoptions == [(token, {"number": 1})]
+        ((known, settings),) = table.owner.adoptions
+        assert (known, settings["number"]) == (token, 1)
         assert table.owner.tokens == []
         assert child.uptime > 0.0
         assert not table.around.survivors
 
     run(started, after)
+
+
+def test_it_goes_on_with_the_key_that_it_has(run):
+    """It is not told another one; the end of the process is that of the key."""
+
+    async def before(table):
+        await running(table.start(*SERVICE))
+        return table.around.callers.ever
+
+    async def after(table, found):
+        callers = table.around.callers
+        child = await running(table.start(*SERVICE))
+        assert callers.ever == found
+        assert list(callers.known) == [child.incarnation.token]
+        child.post(StopRequested(Cause.OPERATOR, "test"))
+        await child.settled.wait()
+        assert callers.known == {}
+
+    run(before, after)
 
 
 def test_its_restarts_go_on_counting(run):

@@ -126,6 +126,21 @@ def test_whom_nobody_wants_is_asked_to_end_and_is_in_nobodys_way(play):
 
 @pytest.mark.process
 @pytest.mark.slow
+def test_whoever_is_found_may_call_until_it_is_dead(play):
+    """Also one that nobody has taken over yet, or ever will: it finishes what it has begun."""
+
+    async def scenario(at, pid):
+        known = at.around.callers.known
+        assert list(known.values()) == ["guest"]
+        at.takeover.end_rest()
+        await until(lambda: at.exits, "it has ended")
+        assert known == {}
+
+    play(scenario)
+
+
+@pytest.mark.process
+@pytest.mark.slow
 def test_one_that_must_be_alone_begins_when_the_old_one_is_gone(play):
     """A service, an exclusive worker: two of them would hold the same file, or do the same work."""
 
