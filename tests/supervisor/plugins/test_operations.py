@@ -11,7 +11,6 @@ from supervisor.config.plugin_keys import MOST_INSTANCES
 from supervisor.errors import (
     ConflictError,
     InvalidValueError,
-    PluginRefusedError,
     StoreUnavailableError,
     TookTooLongError,
     UnknownNameError,
@@ -85,7 +84,7 @@ def test_what_only_one_that_is_served_can_do_is_refused(run, operation):
 
     async def scenario(at):
         hello = await disabled(at)
-        with pytest.raises(PluginRefusedError, match="it is disabled; enable it first"):
+        with pytest.raises(ConflictError, match="it is disabled; enable it first"):
             await ask(at, operation)
         assert (bool(hello.works), at.repository.active, at.repository.scaled) == (False, {}, {})
 
@@ -288,7 +287,7 @@ def test_what_still_runs_is_not_forgotten(run):
             await ask(at, "delete")
         assert at.repository.forgotten == []
         await stopped
-        assert await ask(at, "delete") == {"name": "hello"}
+        assert await ask(at, "delete") == {"name": "hello", "folder": ""}
         assert "hello" not in at.plugins
         assert (await arrives(at, Description(api_prefix="/app/new"))) is not hello
 

@@ -159,7 +159,7 @@ def test_nothing_is_removed_that_somebody_stands_on(at):
     at.runs("old")
     at.runs("another", plugin="shop")
     at.pruning.needed["hello"] = {"a task's"}
-    at.served.expect(FakePrepared("next"))
+    at.served.expect(FakePrepared("next").build)
     at.rolls_back_to("one")
     assert at.kept == {"one", "two", "old", "a task's", "next"}
     assert at.pruning.asked == 3
