@@ -189,6 +189,31 @@ def test_code_that_was_broken_while_nobody_looked_is_served_as_it_was(system):
     assert system.plugin("shop")["error"]["type"] == "SyntaxError"
 
 
+@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
+def test_a_plugin_directory_that_is_mounted_after_the_start_disables_nothing(system, is_killed):
+    """Its plugins are served when it comes; workers that outlived a killed supervisor serve all the time."""
+    for pattern in ("the plugin directory", "Plugin shop is not served before", "Plugin shop goes on as it was"):
+        system.expect_log(rf"ERROR .*{pattern}")
+    pid = system.pid("shop")
+    if is_killed:
+        system.process.kill()
+        system.process.wait()
+        system.gateway_file.unlink()
+    else:
+        system.stop()
+    disk = system.plugins.rename(system.folder / "disk")
+    system.plugins.mkdir()
+    system.up()
+    shop = system.plugin("shop")
+    assert (shop["active"], shop["state"]) == (True, "running" if is_killed else "failed")
+    assert not is_killed or version(system) == 1
+    system.plugins.rmdir()
+    disk.rename(system.plugins)
+    system.wait_until(lambda: system.plugin("shop")["error"] is None, "the folder has come")
+    wait_for_version(system, 1)
+    assert (system.pid("shop") == pid) == is_killed
+
+
 def test_disabled_holds_over_restarts(system):
     """And what the others do is on record."""
     assert system.xcore("plugin", "disable", "shop").returncode == 0
