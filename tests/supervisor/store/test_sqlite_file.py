@@ -44,7 +44,7 @@ def schema(path):
 def later_migrations(tmp_path, then="pass"):
     folder = tmp_path / "migrations 100%"
     shutil.copytree(OURS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "later.py").write_text(NEXT.format(head=HEAD, then=then))
+    (folder / "versions" / "later_colour.py").write_text(NEXT.format(head=HEAD, then=then))
     return Migrations(folder)
 
 
