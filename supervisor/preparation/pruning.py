@@ -155,16 +155,32 @@ class Pruning:
 def _set_aside(doomed: Collection[Path]) -> list[Path]:
     if doomed:
         logger.info("Removing what nobody needs any more: %s", ", ".join(map(str, sorted(doomed))))
-    return set_aside(doomed)
+    aside = []
+    for folder in doomed:
+        try:
+            aside += set_aside([folder])
+        except OSError as error:
+            _log_failure(folder, error)
+    return aside
 
 
 def _set_aside_alone(owner: Path, environments: Mapping[Path, float]) -> list[Path]:
     """Those of one owner, unless somebody builds there: what a check has begun, or has completed since, is in use."""
     if not environments:
         return []
-    with alone_nowait(owner) as is_alone:
-        unchanged = [path for path, completion in environments.items() if _completion(path) == completion]
-        return _set_aside(unchanged) if is_alone else []
+    try:
+        with alone_nowait(owner) as is_alone:
+            unchanged = [path for path, completion in environments.items() if _completion(path) == completion]
+            return _set_aside(unchanged) if is_alone else []
+    except OSError as error:  # of the lock: a check by another user has made it
+        _log_failure(owner, error)
+        return []
+
+
+def _log_failure(folder: Path, error: OSError) -> None:
+    """It takes space, and nothing else: all others have their turn."""
+    what = f"{error.filename or folder}: {error.strerror or error}"
+    logger.warning("Cannot remove what nobody needs in %s: %s; let the user that runs xcore own it", folder, what)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -1,10 +1,12 @@
 """What nobody needs any more is removed, and nothing else: on real folders, with real processes."""
 
 import asyncio
+import errno
 import json
 import os
 import subprocess
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -211,6 +213,40 @@ def test_what_another_process_builds_is_left_alone(at, is_known):
     assert (begun.exists(), other.exists()) == (True, False)
     at.prune()
     assert not begun.exists()
+
+
+@pytest.mark.parametrize("obstacle", ["its lock", "its folder", "its copies"])
+def test_what_cannot_be_removed_of_one_owner_keeps_nobody_elses(at, obstacle, monkeypatch, caplog):
+    """A check that root made leaves a lock, or a folder, that is root's; all others have their turn."""
+    olds = [at.environment(owner, name) for owner in ("blog", "shop", "todo") for name in ("old", "new")][::2]
+    at.generation(at.environment("gone"), "gone")
+    at.generation(at.environment("lost"), "lost")
+    at.gone.update(["gone", "lost"])
+    opened, renamed = os.open, Path.rename
+
+    def refuse(path, is_theirs):
+        if is_theirs:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    def open_ours(path, *rest, **keys):
+        refuse(path, obstacle == "its lock" and str(path).endswith(".shop.lock"))
+        return opened(path, *rest, **keys)
+
+    def rename_ours(path, target):
+        theirs = {"its folder": olds[1], "its copies": at.folder.generations / "lost"}.get(obstacle)
+        refuse(path, path == theirs)
+        return renamed(path, target)
+
+    monkeypatch.setattr(os, "open", open_ours)
+    monkeypatch.setattr(Path, "rename", rename_ours)
+    at.prune()
+    assert [path.exists() for path in olds] == [False, obstacle != "its copies", False]
+    copies = ["lost"] if obstacle == "its copies" else []
+    assert [path.name for path in at.folder.generations.iterdir()] == copies
+    assert not list(at.folder.environments.glob("*/.*.removed"))
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith("Cannot remove what nobody needs in ")
+    assert "Permission denied; let the user that runs xcore own it" in warning
 
 
 def test_what_is_completed_while_it_is_looked_for_is_kept(at):
