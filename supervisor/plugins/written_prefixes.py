@@ -10,7 +10,7 @@ from supervisor.config.configuration import Configuration
 from supervisor.config.regular_file import UnreadableFileError, read_text
 from supervisor.errors import PluginInvalidError, PluginRefusedError
 from supervisor.plugins.folder import plugin_folders
-from supervisor.preparation.manifest import parse_manifest
+from supervisor.preparation.manifest import check_servable, parse_manifest
 from supervisor.preparation.prefixes import Claims
 from supervisor.preparation.worker_spec import default_prefix, manifest_prefix
 
@@ -43,6 +43,7 @@ def written_prefix(name: str, folder: Path, configuration: Configuration) -> str
     """What one claims, None where only its code can tell."""
     try:
         manifest = parse_manifest(name, read_text(folder / "pyproject.toml"), configuration.plugin_overrides(name))
+        check_servable(manifest)
         known = manifest_prefix(manifest)
         if known is not None:
             return known

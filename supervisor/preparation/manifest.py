@@ -57,13 +57,21 @@ def _manifest(plugin: str, text: str, overrides: Mapping[str, Any]) -> PluginMan
     for error in _key_errors(plugin, table, overrides):
         raise error
     keys = PluginKeys.model_validate(_merged(table, overrides))
-    for error in _name_errors(plugin, keys.app):
-        raise error
     return PluginManifest(plugin=plugin, **_identity(document), **dict(keys))
 
 
+def check_servable(manifest: PluginManifest) -> None:
+    """Refuse a plugin that no worker could import, though its environment may serve others.
+
+    Raises:
+        PluginInvalidError: its name does not fit what it is.
+    """
+    for error in _name_errors(manifest.plugin, manifest.app):
+        raise error
+
+
 def manifest_errors(plugin: str, pyproject_text: str | None, overrides: Mapping[str, Any]) -> list[PluginInvalidError]:
-    """All that is wrong, of which ``parse_manifest`` raises the first: every key, and one thing of the rest."""
+    """All that keeps it from being served: every key, one thing of the rest, and what ``check_servable`` refuses."""
     text = pyproject_text or ""
     return [_located(error, text.split("\n")) for error in _manifest_errors(plugin, text, overrides)]
 

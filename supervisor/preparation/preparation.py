@@ -30,7 +30,7 @@ from supervisor.environments.progress import OnProgress
 from supervisor.environments.runtime import Runtime
 from supervisor.errors import EnvironmentBuildError, PluginInvalidError, XcoreError
 from supervisor.preparation.generations import Generation, Generations, Ingredients, Served
-from supervisor.preparation.manifest import PluginManifest, manifest_errors, parse_manifest
+from supervisor.preparation.manifest import PluginManifest, check_servable, manifest_errors, parse_manifest
 from supervisor.preparation.snapshot import DOTENV, Snapshot
 from supervisor.preparation.validation import Validator
 from supervisor.preparation.worker_spec import Build, variables
@@ -94,12 +94,12 @@ class Preparation:
         await asyncio.to_thread(self._writer.shutdown)
 
     async def read_manifest(self, name: str, folder: Path) -> PluginManifest:
-        """Take the first step, which is quick.
+        """Take the first step on the way to serving the plugin, which is quick.
 
         Raises:
             PreparationError: with phase, cause and what to do.
         """
-        return await in_phase(Phase.MANIFEST, asyncio.to_thread(self._read_manifest, name, folder))
+        return await in_phase(Phase.MANIFEST, asyncio.to_thread(self._read_servable, name, folder))
 
     def env_file(self, name: str) -> str:
         """Of a plugin, as its manifest said when it was read last. May be called in any thread."""
@@ -187,7 +187,8 @@ class Preparation:
         Raises:
             PreparationError: with phase, cause and what to do.
         """
-        build = await self.assemble(await self.read_manifest(name, folder), folder, on_progress)
+        manifest = await in_phase(Phase.MANIFEST, asyncio.to_thread(self._read_manifest, name, folder))
+        build = await self.assemble(manifest, folder, on_progress)
         self._handed_out[name] = build.generation.hash
         return build
 
@@ -206,6 +207,11 @@ class Preparation:
         """
         async with self._building[name]:
             await in_phase(Phase.ENVIRONMENT, self._installer.ensure(name, folder, on_progress, anew=True))
+
+    def _read_servable(self, name: str, folder: Path) -> PluginManifest:
+        manifest = self._read_manifest(name, folder)
+        check_servable(manifest)
+        return manifest
 
     def _read_manifest(self, name: str, folder: Path) -> PluginManifest:
         if not folder.is_dir():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from supervisor.config.plugin_keys import PluginOverrides
 from supervisor.errors import PluginInvalidError
-from supervisor.preparation.manifest import manifest_errors, parse_manifest
+from supervisor.preparation.manifest import check_servable, manifest_errors, parse_manifest
 from supervisor.spec import RestartWhen
 
 WHOLE = """
@@ -215,12 +215,12 @@ def test_a_file_that_cannot_be_understood_is_refused_with_its_place(text, place,
 def test_a_name_with_a_dot_is_for_apps_only():
     """``plugins.shop.v2.run`` would be looked for in a plugin ``shop``."""
     with pytest.raises(PluginInvalidError, match=r"its folder: .* 'shop\.v2' has a dot; rename its folder"):
-        parse_manifest("shop.v2", None, {})
+        check_servable(parse_manifest("shop.v2", None, {}))
     assert [error.place for error in manifest_errors("shop.v2", "[tool.xcore]\nx = 1", {})] == [
         "pyproject.toml [tool.xcore] x",
         "its folder",
     ]
-    assert parse_manifest("shop.v2", '[tool.xcore]\napp = "main:app"', {}).app == "main:app"
+    check_servable(parse_manifest("shop.v2", '[tool.xcore]\napp = "main:app"', {}))
     assert manifest_errors("shop.v2", None, {"app": "main:app"}) == []
 
 

@@ -251,6 +251,19 @@ def test_a_build_for_other_processes_is_made_without_validating(at):
         asyncio.run(main())
 
 
+def test_a_name_with_a_dot_gives_a_task_its_environment_though_it_cannot_be_served(at):
+    """A folder without a run.py is no plugin, and may be called as its author likes."""
+
+    async def main():
+        preparation = at.preparation()
+        build = await preparation.build("data.tools", at.folder, lambda _: None)
+        assert build.environment.fingerprint == "fingerprint"
+        with pytest.raises(PreparationError, match=r"'data\.tools' has a dot"):
+            await preparation.read_manifest("data.tools", at.folder)
+
+    asyncio.run(main())
+
+
 def test_a_plugin_is_built_by_one_at_a_time(at):
     """Its tasks may want it while it is brought up; two plugins do not wait for each other."""
     building, most = [], []
