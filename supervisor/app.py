@@ -284,6 +284,7 @@ class Supervisor:
         ends.push_async_callback(self._gateway_processes.close)
         ends.push_async_callback(self._tree.stop_all, Cause.SHUTDOWN, SUPERVISOR)
         ends.push_async_callback(self._pruning.close)
+        ends.push_async_callback(self._validator.close)
         ends.push_async_callback(self._plugins.close)
         ends.push_async_callback(self._tasks.close)
         await self._jobs.start()
@@ -296,7 +297,8 @@ class Supervisor:
         self._give_up_for(Cause.UPGRADE)
         self._guarding.let_go()
         await self._jobs.close(handing_over=True)
-        for part in (self._tasks, self._plugins, self._pruning, self._gateway_processes, self._gateways):
+        began = (self._tasks, self._plugins, self._validator, self._pruning)
+        for part in (*began, self._gateway_processes, self._gateways):
             await part.close()
         self._tree.let_go()
 

@@ -123,6 +123,7 @@ async def _rooms(configuration: Configuration, place: StateFolder) -> AsyncItera
         around, _ = await make_surroundings(place, LogFiles(place.logs), clock, takeover, strays, callers, stack)
         tree = Tree(clock)
         validator = Validator(tree, around, _unrecorded, STARTS)
+        stack.push_async_callback(validator.close)
         programs = Programs(around.reaper, place, _unrecorded)
         settings = configuration.supervisor.model_copy(update={"state_dir": str(place.root)})
         yield make_workshop(

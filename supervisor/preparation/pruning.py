@@ -66,15 +66,19 @@ class Pruning:
         self._survivors = survivors
         self._works = Works()
         self._is_wanted = False
+        self._is_closed = False
 
     def soon(self) -> None:
-        """Begin to prune; if that is under way, once more after it."""
+        """Begin to prune; if that is under way, once more after it. Nothing after the close."""
+        if self._is_closed:
+            return
         self._is_wanted = True
         if not self._works:
             self._works.begin(self._prune_while_wanted(), "pruning")
 
     async def close(self) -> None:
         """Begin nothing more; what is half removed goes the next time."""
+        self._is_closed = True
         await self._works.close()
 
     def generations(self, plugin: str) -> set[str]:

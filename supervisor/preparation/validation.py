@@ -54,6 +54,10 @@ class Validator:
         self._slots = asyncio.Semaphore(parallel)
         self._removals = Works()
 
+    async def close(self) -> None:
+        """Wait for the end of those that were given up; call it when nobody asks for another one any more."""
+        await self._removals.wait_done()
+
     async def validate(self, build: Build) -> Finding:
         """What the plugin says of itself; it has ``errors`` where it must not be served."""
         seen = await self.inspect(validator_spec(build), validator_settings(build), Description, "the plugin")

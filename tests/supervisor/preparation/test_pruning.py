@@ -369,6 +369,21 @@ def test_orders_to_prune_are_not_lost_and_not_piled_up(at, monkeypatch):
     assert len(runs) == 2
 
 
+def test_after_its_close_nothing_is_pruned(at, monkeypatch):
+    """A plugin's removal that ends late still asks for it; the state folder may be another supervisor's by then."""
+
+    async def prune():
+        raise AssertionError("it was begun")
+
+    async def scenario():
+        monkeypatch.setattr(at.pruning, "prune", prune)
+        await at.pruning.close()
+        at.pruning.soon()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(scenario())
+
+
 def test_ingredients_of_another_version_name_nothing(at):
     """And keep nobody from pruning."""
     folder = at.folder.generations / "shop" / "abc"

@@ -121,6 +121,28 @@ def test_one_that_is_given_up_twice_is_in_nobodys_way(run, tmp_path):
     run(scenario)
 
 
+def test_its_close_waits_for_those_that_were_given_up_twice(run, tmp_path):
+    """Nobody else waits for them, and what they need is closed next."""
+
+    async def scenario(table, validator, exits):
+        stubborn = build_of(tmp_path, steps=("deaf", "hello", "pause"), stop_timeout=1.0)
+        work = asyncio.create_task(validator.validate(stubborn))
+        await until(
+            lambda: any(child.incarnation and child.incarnation.connection for child in table.tree.children),
+            "it is deaf by then",
+        )
+        work.cancel()
+        await settle()
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        assert exits == []
+        await validator.close()
+        assert ([record.name for record in exits], table.tree.children) == (["hello"], [])
+
+    run(scenario)
+
+
 def test_no_more_than_the_given_number_run_side_by_side(run, tmp_path):
     """Imports are all CPU."""
 
