@@ -21,7 +21,7 @@ from typing import Any
 from plugin_runtime.protocol import PROTOCOL_VERSION, Description
 from plugin_runtime.wire import from_wire, to_wire
 from supervisor.environments.environment import Environment, Interpreter
-from supervisor.environments.file_system import unwritable
+from supervisor.environments.file_system import set_aside, unwritable
 from supervisor.errors import ConflictError
 from supervisor.preparation.snapshot import GONE, Snapshot, open_plain
 
@@ -171,7 +171,8 @@ class Generations:
         try:
             for folder in list((self._folder / plugin).iterdir()):
                 if folder.is_dir() and folder.name not in keep:
-                    _remove(folder)
+                    for doomed in set_aside([folder]):
+                        shutil.rmtree(doomed, ignore_errors=True)
         except FileNotFoundError:
             return
         except OSError as error:  # they take space, and nothing else
@@ -240,12 +241,3 @@ def _copy_file(original: Path, copy: Path) -> str:
         os.fchmod(target.fileno(), stat.S_IMODE(status.st_mode) | stat.S_IRUSR)  # a secret stays one in the copy
     os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
     return digest.hexdigest()
-
-
-def _remove(folder: Path) -> None:
-    """Rename first: a kill in the middle must not leave a generation that looks whole."""
-    doomed = folder.with_name(f".{folder.name}.removed")
-    shutil.rmtree(doomed, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        folder.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
