@@ -23,7 +23,7 @@ from supervisor.environments.build_lock import alone
 from supervisor.environments.build_log import BuildLog, BuildLogs
 from supervisor.environments.diagnosis import diagnose
 from supervisor.environments.environment import Environment, Interpreter
-from supervisor.environments.file_system import FULL, SHORT, fullest, remove
+from supervisor.environments.file_system import fullest, is_full, is_want_of_machine, remove
 from supervisor.environments.fingerprint import fingerprint
 from supervisor.environments.package_index import PackageIndex, PackageSource
 from supervisor.environments.progress import BuildProgress, OnProgress
@@ -354,14 +354,12 @@ def _mark(plan: Plan, folder: Path, *, optional_groups: bool) -> None:
 def _is_full(error: EnvironmentBuildError | SpawnError | OSError) -> bool:
     if isinstance(error, EnvironmentBuildError):
         return diagnose(error.log_tail).is_full
-    cause = error.__cause__ if isinstance(error, SpawnError) else error
-    return isinstance(cause, OSError) and cause.errno in FULL
+    return is_full(error.__cause__ if isinstance(error, SpawnError) else error)
 
 
 def _kind(cause: BaseException | None) -> type[EnvironmentBuildError]:
     """Of the error that tells of ``cause``: whether the machine is to blame."""
-    is_passing = isinstance(cause, OSError) and cause.errno in SHORT | FULL
-    return BuildInterruptedError if is_passing else EnvironmentBuildError
+    return BuildInterruptedError if is_want_of_machine(cause) else EnvironmentBuildError
 
 
 def _sentences(*hints: str) -> str:

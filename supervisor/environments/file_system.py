@@ -19,15 +19,25 @@ SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno
 """No more descriptors, memory or processes, or a disk or file server that does not answer: that may pass."""
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Whether ``error`` says that a file system has no room left."""
+    return isinstance(error, OSError) and error.errno in FULL
+
+
+def is_want_of_machine(error: BaseException | None) -> bool:
+    """Whether ``error`` is worth another try: the machine is to blame, by want of room or of something else."""
+    return isinstance(error, OSError) and error.errno in FULL | SHORT
+
+
 def want_of_machine(what: str, error: OSError, *places: Path) -> XcoreError | None:
     """``error`` as one that is worth another try; None where something else than the machine is to blame.
 
     ``what``: begins the message; ``places``: where it was written.
     """
     problem = f"{what}: {error.strerror or error}"
-    if error.errno in FULL:
+    if is_full(error):
         return DiskFullError(problem, hint=f"free some space in the file system {fullest(places)}")
-    return OutOfResourcesError(problem, hint="it is tried again by itself") if error.errno in SHORT else None
+    return OutOfResourcesError(problem, hint="it is tried again by itself") if is_want_of_machine(error) else None
 
 
 def unwritable(what: str, error: OSError, place: Path, hint: str = "") -> XcoreError:

@@ -10,7 +10,7 @@ from typing import Any
 
 import tomlkit
 
-from supervisor.environments.file_system import SHORT
+from supervisor.environments.file_system import is_want_of_machine
 from supervisor.errors import BuildInterruptedError, EnvironmentBuildError
 
 _FILE_URL = re.compile(r"^\s*([A-Za-z0-9._-]+)[^;]*?@\s*file:")
@@ -154,7 +154,7 @@ def _read_text(name: str, file: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        kind = BuildInterruptedError if error.errno in SHORT else EnvironmentBuildError
+        kind = BuildInterruptedError if is_want_of_machine(error) else EnvironmentBuildError
         raise kind(name, f"{file} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise EnvironmentBuildError(name, f"{file} cannot be read: {error}") from error

@@ -22,7 +22,7 @@ from pathspec import GitIgnoreSpec
 
 from plugin_runtime.excerpt import excerpt
 from supervisor.config.problems import shown_value
-from supervisor.environments.file_system import SHORT, want_of_machine
+from supervisor.environments.file_system import is_want_of_machine, want_of_machine
 from supervisor.errors import PluginInvalidError, XcoreError
 from supervisor.watching.file_signature import Signature, settled, signature_of
 
@@ -254,7 +254,7 @@ class _Walk:
         try:
             return entry.stat()
         except OSError as error:
-            if error.errno in SHORT:  # it may lead to a file, and the plugin must not be taken without it
+            if is_want_of_machine(error):  # it may lead to a file, and the plugin must not be taken without it
                 raise _unreadable(self._folder, path, error) from error
             return None
 

@@ -1,9 +1,13 @@
 """Which file system is full, as an operator would name it."""
 
+import errno
+import os
 from types import SimpleNamespace
 
+import pytest
+
 from supervisor.environments import file_system
-from supervisor.environments.file_system import fullest
+from supervisor.environments.file_system import FULL, SHORT, fullest, is_full, is_want_of_machine, want_of_machine
 
 
 def statvfs(**shares):
@@ -35,3 +39,12 @@ def test_the_one_with_the_least_left_is_named_by_its_mount_point(tmp_path, monke
 def test_a_real_path_has_a_real_mount_point(tmp_path):
     """The kernel says so."""
     assert fullest([tmp_path / "nothing"]).is_mount()
+
+
+@pytest.mark.parametrize("code", sorted(FULL | SHORT | {errno.EACCES, errno.EROFS, errno.ENOENT}))
+def test_the_machine_is_to_blame_for_what_may_pass_and_for_nothing_else(tmp_path, code):
+    """Whoever asks gets the same answer, whether as a yes or as an error to show."""
+    error = OSError(code, os.strerror(code))
+    assert (is_full(error), is_want_of_machine(error)) == (code in FULL, code in FULL | SHORT)
+    assert (want_of_machine("cannot write", error, tmp_path) is not None) == is_want_of_machine(error)
+    assert not is_want_of_machine(RuntimeError("none of the machine's"))
