@@ -219,7 +219,7 @@ class Builder:
         if _is_full(error):
             places = (plan.owner, self._cache, Path(self._environment.get("TMPDIR", "/tmp")))  # noqa: S108 - theirs
             problem = f"the file system {fullest(places)} is full"
-            hint = _sentences("free some space there, then it is tried again by itself", where)
+            hint = _sentences("free some space there", where)
             return BuildInterruptedError(plan.name, problem, log_tail=tail, hint=hint)
         if isinstance(error, EnvironmentBuildError):
             hint = _sentences(error.hint, where)

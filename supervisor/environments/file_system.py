@@ -37,7 +37,7 @@ def want_of_machine(what: str, error: OSError, *places: Path) -> XcoreError | No
     problem = f"{what}: {error.strerror or error}"
     if is_full(error):
         return DiskFullError(problem, hint=f"free some space in the file system {fullest(places)}")
-    return OutOfResourcesError(problem, hint="it is tried again by itself") if is_want_of_machine(error) else None
+    return OutOfResourcesError(problem, hint="it may pass by itself") if is_want_of_machine(error) else None
 
 
 def unwritable(what: str, error: OSError, place: Path, hint: str = "") -> XcoreError:

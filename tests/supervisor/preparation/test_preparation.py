@@ -129,7 +129,7 @@ def test_want_of_descriptors_is_nobodys_fault_who_wrote_a_plugin(at, monkeypatch
     else:
         at.steps.error = error
     shown = at.error()
-    assert (shown.type, shown.hint) == ("OutOfResources", "it is tried again by itself")
+    assert (shown.type, shown.hint) == ("OutOfResources", "it may pass by itself")
     assert shown.message.endswith(": Too many open files")
 
 

@@ -188,7 +188,7 @@ def test_what_the_machine_cannot_read_at_the_moment_is_not_the_authors_fault(tmp
     """The next try may find descriptors, memory, and a server that answers."""
     write(tmp_path, path)
     monkeypatch.setattr(module, "open_plain", opening_all_but(path, code))
-    with pytest.raises(OutOfResourcesError, match=f"cannot read {re.escape(path)} of plugin .*; it is tried again"):
+    with pytest.raises(OutOfResourcesError, match=f"cannot read {re.escape(path)} of plugin .*; it may pass by itself"):
         paths(tmp_path, nothing)
 
 
