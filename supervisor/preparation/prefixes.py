@@ -157,6 +157,8 @@ def _name_problem(name: str) -> str:
         return f"its name starts with {'__' if name[0] == '_' else name[0]!r}"
     if any(character == "/" or unicodedata.category(character) in _INVISIBLE for character in name):
         return "its name holds a slash, a control character or something invisible"
+    if ":" in name:
+        return "its name holds a colon, by which tasks and jobs are told from plugins"
     if unicodedata.normalize("NFC", name) != name:
         return "its name is not in Unicode normal form C and looks like another name"
     if len(name.encode()) > MAX_NAME_BYTES:

@@ -250,13 +250,15 @@ def test_names_are_taken_literally(name):
         ("sh\u200bop", "invisible"),
         ("shop\u202egnp", "invisible"),
         ("shop\udcff", "invisible"),
+        ("task:digest", "colon"),
+        (":", "colon"),
         ("x" * 201, "longer than 200 bytes"),
         ("日" * 67, "longer than 200 bytes"),
         ("cafe\u0301", "normal form C"),
     ],
 )
 def test_names_that_could_pass_for_something_else_are_refused(name, problem):
-    """Reliability 45: options, hidden files, paths, line breaks, twins."""
+    """Reliability 45: options, hidden files, paths, line breaks, tasks and jobs, twins."""
     with pytest.raises(PluginRefusedError, match=f"refused: .*{problem}.*; rename its folder"):
         check_plugin_name(name)
 
@@ -269,5 +271,5 @@ def test_a_name_that_passes_is_one_visible_path_segment(name):
     except PluginRefusedError:
         return
     assert name.splitlines() == [name]
-    assert "/" not in name
+    assert not {"/", ":"} & set(name)
     assert name not in {"", ".", ".."}
