@@ -5,7 +5,7 @@
     +-- NotFoundError           nothing lies under that path
     +-- UnknownNameError        a call is for a plugin that is not there
     +-- UnknownCallerError      whoever calls on the local side is no process that may
-    +-- StoppingError           a call between plugins is broken off, since everything ends
+    +-- StoppingError           a call on the local side is broken off, since everything ends
     +-- CallLoopError           plugins call each other in a circle
     +-- NotRoutedError          the first routing table has not come yet
     +-- BodyTooLargeError       over gateway.max_body_mb
@@ -104,7 +104,7 @@ class CallLoopError(GatewayError):
     status = HTTPStatus.LOOP_DETECTED
 
     def __init__(self, caller: str, most: int) -> None:
-        message = f"plugin {caller!r} cannot call another one: more than {most} calls led here; do they go in a circle?"
+        message = f"cannot carry out a call by {caller!r}: more than {most} calls led here; do they go in a circle?"
         super().__init__(message, caller=caller, limit=most)
 
 

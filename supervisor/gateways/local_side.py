@@ -1,4 +1,4 @@
-"""The socket by which plugins reach plugins: bound here, inherited by gateways, like the door.
+"""The socket by which plugins, tasks and jobs reach plugins: bound here, inherited by gateways, like the door.
 
 So a call finds whichever gateway there is, and waits in the backlog while there is none.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from supervisor.errors import XcoreError
 
 BACKLOG = 1024
-"""Connections that wait while all gateways are busy or being replaced; a worker opens few."""
+"""Connections that wait while all gateways are busy or being replaced; a process opens few."""
 
 
 def bind_local_side(path: Path) -> socket.socket:

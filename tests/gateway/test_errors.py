@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway import errors
-from gateway.errors import GatewayError, PluginUnavailableError, UnauthorizedError, render
+from gateway.errors import CallLoopError, GatewayError, PluginUnavailableError, UnauthorizedError, render
 from plugin_runtime.gateway_protocol import Refusal
 
 
@@ -35,6 +35,13 @@ def test_callers_of_a_plugin_that_is_coming_learn_that(refusal, cause):
     error = PluginUnavailableError("hello", "installing", refusal, 1.0)
     assert error.message == f"plugin 'hello' is not available: {cause}"
     assert error.extension["state"] == "installing"
+
+
+@pytest.mark.parametrize("caller", ["shop", "task:digest", "job:shop.clean"])
+def test_a_call_that_leads_in_a_circle_is_of_whoever_makes_it(caller):
+    """Tasks and jobs call as well, and are no plugins."""
+    message = CallLoopError(caller, 16).message
+    assert message == f"cannot carry out a call by {caller!r}: more than 16 calls led here; do they go in a circle?"
 
 
 def test_an_unauthorized_answer_says_how_to_authorize():
