@@ -9,10 +9,11 @@ import hmac
 from collections.abc import Awaitable, Callable, Iterable
 
 from gateway.errors import SupervisorAwayError
+from plugin_runtime.call_protocol import TELL_CALLERS
 from plugin_runtime.protocol import Caller
 
 PATIENCE = 30.0
-"""Seconds for a supervisor to come; what it runs lives no longer without one, where nobody has changed that."""
+"""Seconds for a supervisor to come and answer; unless that was changed, what it runs lives no longer without one."""
 PAUSE = 0.1
 """Seconds until it is looked for again."""
 
@@ -20,7 +21,7 @@ PAUSE = 0.1
 class Callers:
     """Empty until the first routing snapshot."""
 
-    def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[None]]) -> None:
         """``ask``: returns when ``replace`` was called with all that the supervisor knows, or it knows no more.
 
         It raises SupervisorAwayError.
@@ -44,20 +45,23 @@ class Callers:
         """Ask whose it is, and return it, None where it is nobody's.
 
         Raises:
-            SupervisorAwayError: there is nobody to ask for PATIENCE seconds.
+            SupervisorAwayError: nobody has answered for PATIENCE seconds.
         """
         if b":" not in key or _incarnation(key) in self._callers:
             return None
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._ask_until_answered()
+        except TimeoutError:
+            raise SupervisorAwayError(TELL_CALLERS, f"no supervisor has answered for {PATIENCE:g} s") from None
+        return self.find(key)
+
+    async def _ask_until_answered(self) -> None:
         while True:
             try:
-                await self._ask()
+                return await self._ask()
             except SupervisorAwayError:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
                 await asyncio.sleep(PAUSE)
-            else:
-                return self.find(key)
 
 
 def _incarnation(key: bytes) -> bytes:

@@ -31,6 +31,7 @@ from gateway.upstreams import Pool, Upstreams
 from gateway.visit import DisconnectWatch, Receive, Scope, Send, Visit, response_messages
 from plugin_runtime.call_protocol import HOPS_FIELD, KEY_FIELD, LOCAL_HOST, MOST_HOPS, NAME_MARK, USER_FIELD
 from plugin_runtime.framing import RequestHead
+from plugin_runtime.protocol import Caller
 
 _MARK = NAME_MARK.encode()
 _KEY, _USER, _HOPS = KEY_FIELD.encode(), USER_FIELD.encode(), HOPS_FIELD.encode()
@@ -50,17 +51,29 @@ class LocalDoor:
         self._sifter = sifter
         self._callers = callers
         self._watch = DisconnectWatch()
-        self._calls: dict[Visit, asyncio.Task[Any]] = {}
-        """Those in flight, and the tasks that carry them out."""
+        self._calls: set[asyncio.Task[Any]] = set()
+        """Those in flight, by the tasks that carry them out: each inquires who calls, or visits a plugin."""
+        self._inquiries: set[asyncio.Timeout] = set()
+        self._visits: set[Visit] = set()
 
     async def close(self, patience: float) -> None:
         """Wait at most so many seconds for the calls in flight, and break off what is left."""
         if self._calls:
-            await asyncio.wait(self._calls.values(), timeout=patience)
-        for visit in self._calls:
+            await asyncio.wait(self._calls, timeout=patience)
+        for inquiry in self._inquiries:
+            inquiry.reschedule(asyncio.get_running_loop().time())
+        for visit in self._visits:
             visit.abort(StoppingError())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())  # uvicorn makes one for each request
+        self._calls.add(task)
+        try:
+            await self._carry_out(scope, receive, send)
+        finally:
+            self._calls.discard(task)
+
+    async def _carry_out(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             pool, head, has_body = await self._admit(scope)
         except GatewayError as error:
@@ -68,11 +81,11 @@ class LocalDoor:
                 await send(message)
             return
         visit = Visit(receive, send)
-        self._calls[visit] = cast("asyncio.Task[Any]", asyncio.current_task())  # uvicorn makes one for each request
+        self._visits.add(visit)
         try:
             await visit.run(self._dispatcher, pool, head, self._watch, has_body=has_body)
         finally:
-            del self._calls[visit]
+            self._visits.discard(visit)
 
     async def _admit(self, scope: Scope) -> tuple[Pool, RequestHead, bool]:
         """Return whose it is, the call as it goes on, and whether a body follows.
@@ -103,11 +116,11 @@ class LocalDoor:
         """What the called plugin is told of the caller.
 
         Raises:
-            UnknownCallerError, SupervisorAwayError, BadRequestError, CallLoopError
+            UnknownCallerError, SupervisorAwayError, StoppingError, BadRequestError, CallLoopError
         """
         said = dict(fields)
         key = said.get(_KEY, b"")
-        caller = self._callers.find(key) or await self._callers.inquire(key)
+        caller = self._callers.find(key) or await self._inquire(key)
         if caller is None:
             raise UnknownCallerError
         hops = _hops(said.get(_HOPS, b"1"))
@@ -115,6 +128,22 @@ class LocalDoor:
             raise CallLoopError(caller.plugin, MOST_HOPS)
         user = _user(said[_USER]) if _USER in said else None
         return {"user": user, "caller": caller.plugin, "hops": hops}
+
+    async def _inquire(self, key: bytes) -> Caller | None:
+        """Ask whose key it is.
+
+        Raises:
+            SupervisorAwayError, StoppingError
+        """
+        inquiry = asyncio.timeout(None)  # until ``close``
+        self._inquiries.add(inquiry)
+        try:
+            async with inquiry:
+                return await self._callers.inquire(key)
+        except TimeoutError:
+            raise StoppingError from None
+        finally:
+            self._inquiries.discard(inquiry)
 
     def _route(self, target: bytes) -> tuple[Pool, bytes]:
         """Return the plugin's pool, and the path as it is outside.

@@ -100,3 +100,20 @@ def test_where_no_supervisor_comes_that_is_said():
 
     run_virtually(clock, main())
     assert clock.monotonic() - begun == pytest.approx(PATIENCE, abs=2 * PAUSE)
+
+
+def test_one_that_does_not_answer_is_no_supervisor():
+    """It hangs, and says nothing for longer than a caller should wait."""
+    clock = VirtualClock()
+    begun = clock.monotonic()
+
+    async def ask():
+        await asyncio.sleep(PATIENCE - 1)
+        raise SupervisorAwayError("callers.tell", "the supervisor did not answer")
+
+    async def main():
+        with pytest.raises(SupervisorAwayError, match="no supervisor has answered for 30 s"):
+            await Callers(ask).inquire(b"t9:young")
+
+    run_virtually(clock, main())
+    assert clock.monotonic() - begun == pytest.approx(PATIENCE)

@@ -16,7 +16,7 @@ from gateway.traffic import Tallies
 from gateway.upstreams import Upstreams
 from plugin_runtime.protocol import Caller, RoutingAck, RoutingSnapshot
 from tests.fakes.links import FakeConnector, route, upstream
-from tests.fakes.waiting import until
+from tests.fakes.waiting import settle, until
 
 KEY = (b"x-xcore-key", b"t1:secret")
 PREFIX = "/books/v1"
@@ -58,6 +58,9 @@ class Scene:
 
     def __init__(self):
         self.sent = []
+        self.asked = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.connector = FakeConnector()
         parking, deaths, tallies = Parking(ParkingLimits()), Deaths(), Tallies()
         self.upstreams = Upstreams("gateway.1", parking, deaths, tallies, send=self.sent.append, connect=self.connector)
@@ -66,7 +69,9 @@ class Scene:
         self.door = LocalDoor(self.upstreams, Dispatcher(parking, deaths, max_body=0), Sifter(), callers)
 
     async def ask_for_callers(self):
-        """There are no others."""
+        """There are no others, once it is answered."""
+        self.asked += 1
+        await self.answers.wait()
 
     async def follow(self):
         routes = [
@@ -242,6 +247,37 @@ def test_calls_are_broken_off_at_the_end_with_an_answer():
         await call.task
         assert (call.status, call.error["type"]) == (503, "Stopping")
         await until(lambda: not link.streams, "the plugin's request is cancelled")
+
+    run(scenario)
+
+
+def test_a_call_that_still_inquires_who_calls_is_broken_off_with_an_answer_too():
+    """No supervisor comes any more, and the gateway does not wait for one."""
+
+    async def scenario(at):
+        at.answers.clear()
+        call = at.ask(b"/~library/", (b"x-xcore-key", b"t9:young"))
+        await until(lambda: at.asked, "the supervisor is asked")
+        await at.door.close(0.01)
+        await call.task
+        assert (call.status, call.error["type"]) == (503, "Stopping")
+
+    run(scenario)
+
+
+def test_a_call_that_still_inquires_who_calls_is_waited_for():
+    """As any call in flight: the answer may be on its way."""
+
+    async def scenario(at):
+        at.answers.clear()
+        call = at.ask(b"/~library/", (b"x-xcore-key", b"t9:young"))
+        await until(lambda: at.asked, "the supervisor is asked")
+        closing = asyncio.create_task(at.door.close(30.0))
+        await settle()
+        assert not closing.done()
+        at.answers.set()
+        await closing
+        assert (call.status, call.error["type"]) == (403, "UnknownCaller")
 
     run(scenario)
 
