@@ -6,7 +6,7 @@ kind, and one that missed nine versions of the routing table needs only the tent
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from supervisor.gateways.traffic import TrafficBook
 from supervisor.state_folder import StateFolder
 from supervisor.supervision.child import Child
 from supervisor.supervision.incarnation import Incarnation
+from supervisor.supervision.local_key import is_run
 from supervisor.works import Works
 
 logger = logging.getLogger(__name__)
@@ -58,10 +59,11 @@ class Published:
     schemas: dict[str, PluginSchema] = field(default_factory=dict)
     troubles: dict[str, PluginTrouble] = field(default_factory=dict)
 
-    def snapshot(self, number: int, count: int) -> RoutingSnapshot:
-        """For gateway ``number`` of ``count``."""
+    def snapshot(self, number: int, count: int, untold: Collection[str]) -> RoutingSnapshot:
+        """For gateway ``number`` of ``count``. ``untold``: incarnations of callers that are left out."""
         routes = [_share(route, number, count) for route in self.routes.values()]
-        return RoutingSnapshot(self.version, routes, list(self.callers.values()))
+        callers = [caller for incarnation, caller in self.callers.items() if incarnation not in untold]
+        return RoutingSnapshot(self.version, routes, callers)
 
 
 def share_of(total: int, number: int, count: int) -> int:
@@ -101,7 +103,7 @@ class Gateways:
         """Called with the name of an idle plugin for which a request waits."""
         self._published = Published()
         self._untold: set[str] = set()
-        """Incarnations of callers that came after the last snapshot."""
+        """Incarnations of callers that came after the last snapshot, and of runs that nobody has asked for."""
         self._count = 1
         self._acknowledged: dict[Child, int] = {}
         self._doors: dict[Child, Path] = {}
@@ -136,7 +138,8 @@ class Gateways:
     def admit_caller(self, caller: Caller) -> None:
         """Let a process call plugins until it is dismissed; to be said before it begins.
 
-        Told with the next snapshot, or when a gateway asks: most runs of jobs call nobody.
+        Told with the next snapshot, or when a gateway asks. A run of a job only then: most call nobody, and the end of
+        one that was told is a snapshot, which would tell of the runs alive then, and so on for ever.
         """
         incarnation = caller.key.partition(":")[0]
         if self._published.callers.get(incarnation) != caller:
@@ -205,6 +208,7 @@ class Gateways:
     async def tell_callers(self) -> None:
         """Tell who may call; on the way to whoever asks that is before the answer."""
         if self._untold:
+            self._untold.clear()
             self._schedule_snapshot()
             self._send_snapshot()
 
@@ -227,8 +231,6 @@ class Gateways:
             child.send(trouble)
         if self._published.version:
             child.send(self._snapshot_for(child))
-            if self._untold:  # it knows them now, so that their ends are to be told
-                self._schedule_snapshot()
 
     def disconnected(self, child: Child) -> None:
         self._acknowledged.pop(child, None)
@@ -289,13 +291,13 @@ class Gateways:
             self._flush.cancel()
             self._flush = None
         self._published.version += 1
-        self._untold.clear()
+        self._untold = {incarnation for incarnation in self._untold if is_run(self._published.callers[incarnation])}
         for child in self._acknowledged:
             child.send(self._snapshot_for(child))
 
     def _snapshot_for(self, child: Child) -> RoutingSnapshot:
         number = int(child.spec.id.rpartition(".")[2])
-        return self._published.snapshot(number, self._count)
+        return self._published.snapshot(number, self._count, self._untold)
 
     def _broadcast(self, message: object) -> None:
         for child in self._acknowledged:

@@ -9,6 +9,7 @@ from supervisor.processes.process_records import ProcessRecord
 from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
 
+_RUN = "job:"
 _CALLING = frozenset({Kind.WORKER, Kind.TASK, Kind.JOB})
 _SECRET_BYTES = 16
 
@@ -37,11 +38,16 @@ def caller_of(process: ChildSpec | ProcessRecord, settings: Mapping[str, Any]) -
     return Caller(_name_of(process), key) if process.kind in _CALLING and key else None
 
 
+def is_run(caller: Caller) -> bool:
+    """Whether it is a run of a job, in a process of its own: there may be thousands in a minute."""
+    return caller.plugin.startswith(_RUN)
+
+
 def _name_of(process: ChildSpec | ProcessRecord) -> str:
     match process.kind:
         case Kind.TASK:
             return f"task:{process.name}"
         case Kind.JOB:
-            return f"job:{process.id.rpartition('.')[0]}"  # what follows is the run's
+            return f"{_RUN}{process.id.rpartition('.')[0]}"  # what follows is the run's
         case _:
             return process.name

@@ -128,12 +128,12 @@ async def test_who_may_call_is_told_with_the_routes(at):
     at.gateways.admit_caller(RUNS)
     at.gateways.set_route(HELLO)
     await settle()
-    assert child.of(RoutingSnapshot) == [RoutingSnapshot(1, [HELLO], [SHOPS, RUNS])]
+    assert child.of(RoutingSnapshot) == [RoutingSnapshot(1, [HELLO], [SHOPS])]
     at.gateways.dismiss_caller("t1")
     at.gateways.dismiss_caller("t3")
     await settle()
-    assert child.of(RoutingSnapshot)[1:] == [RoutingSnapshot(2, [HELLO], [RUNS])]
-    assert at.connect(2).of(RoutingSnapshot) == [RoutingSnapshot(2, [HELLO], [RUNS])]
+    assert child.of(RoutingSnapshot)[1:] == [RoutingSnapshot(2, [HELLO], [])]
+    assert at.connect(2).of(RoutingSnapshot) == [RoutingSnapshot(2, [HELLO], [])]
 
 
 @in_loop
@@ -149,31 +149,52 @@ async def test_a_caller_that_no_gateway_has_heard_of_costs_no_routing_table(at):
 
 
 @in_loop
+async def test_runs_that_overlap_cost_no_routing_table_though_there_is_one_meanwhile(at):
+    """If that told of the runs alive then, their ends would tell of the next ones, and so on for ever."""
+    child = at.connect()
+    at.gateways.admit_caller(RUNS)
+    at.gateways.set_route(HELLO)
+    await settle()
+    for number in range(3, 10):
+        at.gateways.admit_caller(Caller("job:shop.clean", f"t{number}:y"))
+        at.gateways.dismiss_caller(f"t{number - 1}")
+        await settle()
+    assert child.of(RoutingSnapshot) == [RoutingSnapshot(1, [HELLO])]
+    at.gateways.set_route(SHOP)
+    await settle()
+    assert child.of(RoutingSnapshot)[1:] == [RoutingSnapshot(2, [HELLO, SHOP])]
+    await at.gateways.tell_callers()
+    assert child.of(RoutingSnapshot)[-1].callers == [Caller("job:shop.clean", "t9:y")]
+
+
+@in_loop
 async def test_who_asks_for_callers_is_told_of_them_before_the_answer(at):
     """Once: whoever is told knows them until they are dead."""
     child = at.connect()
     at.gateways.set_route(HELLO)
     await settle()
-    at.gateways.admit_caller(RUNS)
+    at.gateways.admit_caller(SHOPS)
     await at.gateways.tell_callers()
-    assert child.of(RoutingSnapshot)[1:] == [RoutingSnapshot(2, [HELLO], [RUNS])]
-    at.gateways.admit_caller(RUNS)
+    assert child.of(RoutingSnapshot)[1:] == [RoutingSnapshot(2, [HELLO], [SHOPS])]
+    at.gateways.admit_caller(SHOPS)
     await at.gateways.tell_callers()
-    at.gateways.dismiss_caller("t2")
+    at.gateways.dismiss_caller("t1")
     await settle()
     assert child.of(RoutingSnapshot)[2:] == [RoutingSnapshot(3, [HELLO])]
 
 
 @in_loop
-async def test_a_gateway_that_comes_knows_all_callers_and_their_ends(at):
-    """Also those that the others have not heard of."""
+async def test_a_gateway_that_comes_is_told_what_the_others_were(at):
+    """And of the ends of those; of the rest it asks."""
     at.gateways.set_route(HELLO)
     await settle()
-    at.gateways.admit_caller(RUNS)
+    at.gateways.admit_caller(SHOPS)
     child = at.connect()
-    assert child.of(RoutingSnapshot)[0].callers == [RUNS]
+    assert child.of(RoutingSnapshot)[0].callers == []
+    await at.gateways.tell_callers()
+    assert child.of(RoutingSnapshot)[-1].callers == [SHOPS]
     await settle()
-    at.gateways.dismiss_caller("t2")
+    at.gateways.dismiss_caller("t1")
     await settle()
     assert child.of(RoutingSnapshot)[-1].callers == []
 

@@ -7,7 +7,7 @@ import pytest
 from plugin_runtime.protocol import Caller, Kind
 from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
-from supervisor.supervision.local_key import caller_of, with_key
+from supervisor.supervision.local_key import caller_of, is_run, with_key
 
 FOLDER = StateFolder(Path("/state"))
 
@@ -17,18 +17,20 @@ def spec(kind, id_, name="shop"):
 
 
 @pytest.mark.parametrize(
-    ("kind", "id_", "name"),
+    ("kind", "id_", "name", "runs"),
     [
-        (Kind.WORKER, "shop.1", "shop"),
-        (Kind.TASK, "shop", "task:shop"),
-        (Kind.JOB, "shop.clean.up.3f2a91c0", "job:shop.clean.up"),
+        (Kind.WORKER, "shop.1", "shop", False),
+        (Kind.TASK, "shop", "task:shop", False),
+        (Kind.JOB, "shop.clean.up.3f2a91c0", "job:shop.clean.up", True),
     ],
 )
-def test_a_caller_is_called_by_what_it_is(kind, id_, name):
+def test_a_caller_is_called_by_what_it_is(kind, id_, name, runs):
     """A plugin, a task and a job may have the same name."""
     told = with_key({"x": 1}, kind, "t1", FOLDER)
     assert (told["x"], told["local_path"]) == (1, "/state/run/local.sock")
-    assert caller_of(spec(kind, id_), told) == Caller(name, told["local_key"])
+    caller = caller_of(spec(kind, id_), told)
+    assert caller == Caller(name, told["local_key"])
+    assert is_run(caller) == runs
 
 
 @pytest.mark.parametrize("kind", [Kind.GATEWAY, Kind.TEMPLATE, Kind.VALIDATOR, Kind.INSTALLER])
