@@ -15,16 +15,22 @@ class Works:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     def __bool__(self) -> bool:
         """Whether any is under way."""
         return bool(self._tasks)
 
     def begin(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
-        """Have ``work`` done by itself; what it fails with is logged here, also where somebody waits for it."""
+        """Have ``work`` done by itself; what it fails with is logged here, also where somebody waits for it.
+
+        After ``close`` it is given up before its first step.
+        """
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        if self._is_closed:
+            task.cancel()
         return task
 
     def cancel(self) -> None:
@@ -38,7 +44,8 @@ class Works:
             await asyncio.wait(self._tasks)  # not gather: who waits may give up, and the work goes on
 
     async def close(self) -> None:
-        """Give up all that is under way, and wait for its end."""
+        """Begin nothing more; give up all that is under way, and wait for its end."""
+        self._is_closed = True
         self.cancel()
         await self.wait_done()
 

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 RETRY_INTERVAL = 1.0
 """Seconds between attempts while a log cannot be written (disk full)."""
+MOST_LINES = 10_000
+"""Of a log in one answer."""
 
 _MIB = 1024 * 1024
 _TAIL_BYTES = 8 * _MIB

@@ -135,7 +135,7 @@ class Deployment:
             ReplacementError, ConflictError: it cannot be served; what did, if anything, goes on.
         """
         async with self._preparing:
-            self._source.served.forgive()
+            await self._source.served.forgive()
             self.is_stale = True
             await self._renew(Cause.RELOAD, actor)
             if (error := self.trouble.error) is not None:
@@ -148,7 +148,7 @@ class Deployment:
             ConflictError: it cannot be built or served; what did goes on.
         """
         async with self._preparing:
-            self._source.served.forgive()
+            await self._source.served.forgive()
             await (self._renew(Cause.RELOAD, actor, anew=True) if self._is_wanted else self._install_unserved())
             if (error := self.trouble.error) is not None:
                 raise ConflictError(error.message, hint=error.hint)

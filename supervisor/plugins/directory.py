@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from supervisor.errors import ConfigurationError
@@ -83,7 +84,7 @@ class PluginDirectory:
         """Look now; return when ``follow`` has been told."""
         async with self._looking:
             before = self._plugins.entries
-            difference = await self._plugins.difference()
+            difference = _without_better_known(await self._plugins.difference(), before, self._plugins.entries)
             if difference and not self._closing:
                 for name in difference.changed:
                     _log_change(before.get(name), self._plugins.entries[name])
@@ -99,6 +100,22 @@ class PluginDirectory:
         seen = plugin_folder.look(directory, before, ignores, self._env_file_of)
         self._watch.directories = plugin_folder.directories(directory, seen.entries.values())
         return seen
+
+
+def _without_better_known(
+    difference: Difference, before: Mapping[str, PluginFolder], now: Mapping[str, PluginFolder]
+) -> Difference:
+    """Leave out plugins of which only the env_file is better known: a look may come before any manifest is read."""
+    changed = tuple(name for name in difference.changed if not _is_only_better_known(before.get(name), now[name]))
+    return replace(difference, changed=changed)
+
+
+def _is_only_better_known(before: PluginFolder | None, now: PluginFolder) -> bool:
+    if before is None or before.snapshot is None or now.snapshot is None:
+        return False
+    counted, counts = (taken.rules.always if taken.rules else frozenset() for taken in (before.snapshot, now.snapshot))
+    seen = snapshot.diff(before.snapshot, now.snapshot)
+    return bool(seen) and not seen.modified and {*seen.added, *seen.removed} <= counted ^ counts
 
 
 def _log_change(before: PluginFolder | None, now: PluginFolder) -> None:

@@ -91,7 +91,7 @@ class FolderSource:
         before, may_assume = self._serving.prepared, self._serving.is_overlapping(manifest)
         prepared = await self._preparation.examine(build, before, may_assume=may_assume)
         if not self.served.is_withdrawn(prepared):
-            self.served.forgive()
+            await self.served.forgive()
         return prepared
 
     async def build_anew(self) -> None:

@@ -12,7 +12,7 @@ from supervisor.channels.operations import Operation
 from supervisor.config.plugin_keys import MOST_INSTANCES
 from supervisor.environments.build_log import BuildLogs
 from supervisor.errors import ConflictError, InvalidValueError
-from supervisor.monitoring.log_files import LogFiles
+from supervisor.monitoring.log_files import MOST_LINES, LogFiles
 from supervisor.plugins.plugin import Plugin
 from supervisor.plugins.plugins import Plugins
 from supervisor.plugins.services import PluginServices
@@ -21,9 +21,6 @@ from supervisor.preparation.prefixes import check_plugin_name, normalise_prefix
 from supervisor.store.repository import PluginChanges, PluginFacts
 
 logger = logging.getLogger(__name__)
-
-MOST_LINES = 10_000
-"""Of a log in one answer."""
 
 
 class PluginOperations:
@@ -109,9 +106,8 @@ class PluginOperations:
         if plugin.active:
             raise ConflictError(f"cannot forget plugin {name!r}: it is enabled", hint="disable it first")
         if plugin.is_leaving:  # whoever came next under its name would meet its processes, prefix and route
-            raise ConflictError(
-                f"cannot forget plugin {name!r}: it is still being stopped", hint="try again in a while"
-            )
+            doing = "something is still being done with it" if plugin.serving.is_over else "it is still being stopped"
+            raise ConflictError(f"cannot forget plugin {name!r}: {doing}", hint="try again in a while")
         await self._services.repository.delete(name)
         has_folder = await plugin.has_folder()
         plugin.forget_record()

@@ -17,7 +17,7 @@ from supervisor.plugins.plugin import Plugin
 from supervisor.plugins.services import PluginServices
 from supervisor.store.exits import ExitLog
 from supervisor.store.repository import PluginRow
-from supervisor.supervision.child_events import SUPERVISOR
+from supervisor.supervision.child_events import CONFIGURATION, SUPERVISOR, WATCHER
 from supervisor.watching.directory_look import Difference
 from supervisor.works import Works
 
@@ -25,10 +25,6 @@ logger = logging.getLogger(__name__)
 
 LOOK_INTERVAL = 0.5
 """Seconds between two looks at whether plugins are asked for; workers tell of that every second."""
-WATCHER = "watcher"
-"""Actor of what follows a change of files."""
-CONFIGURATION = "configuration"
-"""Actor of what follows a change of it."""
 
 _ON_THE_WAY = {PluginState.PENDING, PluginState.INSTALLING, PluginState.STARTING, PluginState.BACKOFF}
 
@@ -98,12 +94,7 @@ class Plugins:
         Workers that have outlived the supervisor before serve on meanwhile, as they would if it had not died.
         """
         self._awaited.add(plugin.name)
-        plugin.deployment.trouble.error = PluginError(
-            Phase.MANIFEST.value,
-            "FolderMissing",
-            f"there is no folder {plugin.folder}",
-            hint=f"it is served as soon as there is; if it is gone for good: xcore plugin disable {plugin.name}",
-        )
+        plugin.deployment.trouble.error = _folder_missing(plugin)
         if self._services.around.survivors.of(plugin.name, Kind.WORKER):
             self.begin(plugin, self._bring_up(plugin))
         if self._directory.trouble:
@@ -121,6 +112,7 @@ class Plugins:
         if self._plugins.get(plugin.name) is plugin:
             del self._plugins[plugin.name]
             self._awaited.discard(plugin.name)
+            self._works.begin(plugin.deployment.close(), f"forget-{plugin.name}")
             self._services.pruning.soon()
             self._services.changed()
 
@@ -173,7 +165,10 @@ class Plugins:
         except StoreError as error:
             logger.warning("Cannot read the last exit of plugin %s: %s", plugin.name, error)
         await plugin.deployment.bring_up()
-        if plugin.deployment.is_stale and plugin.is_autoreloaded:
+        if plugin.name in self._awaited:  # what serves has outlived the supervisor before
+            plugin.deployment.trouble.error = _folder_missing(plugin)
+            self._services.changed()
+        elif plugin.deployment.is_stale and plugin.is_autoreloaded:
             await plugin.deployment.follow(SUPERVISOR)
 
     # --- what changes ---
@@ -200,6 +195,7 @@ class Plugins:
     def _came(self, plugin: Plugin) -> None:
         """The folder of one is there that was not at the start."""
         self._awaited.discard(plugin.name)
+        plugin.deployment.trouble.clear()
         plugin.deployment.is_stale = plugin.prepared is not None  # what serves was made before
         if plugin.active:
             logger.info("The folder of plugin %s is there", plugin.name)
@@ -299,3 +295,12 @@ class Plugins:
             return self._plugins[name]
         except KeyError:
             raise UnknownNameError("plugin", name, list(self._plugins)) from None
+
+
+def _folder_missing(plugin: Plugin) -> PluginError:
+    return PluginError(
+        Phase.MANIFEST.value,
+        "FolderMissing",
+        f"there is no folder {plugin.folder}",
+        hint=f"it is served as soon as there is; if it is gone for good: xcore plugin disable {plugin.name}",
+    )

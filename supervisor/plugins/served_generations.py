@@ -19,7 +19,8 @@ class ServedGenerations:
         self._folder = folder
         self._services = services
         self._served = Served()
-        self._written = self._served
+        self._written: Served | None = None
+        """None before anybody has read what an earlier supervisor wrote down."""
         self._expected = ""
         self._removals = Works()
 
@@ -36,9 +37,10 @@ class ServedGenerations:
         """It may be about to serve: nobody may remove it meanwhile."""
         self._expected = build.generation.hash
 
-    def forgive(self) -> None:
-        """Whatever was rolled back may serve again; that is written down with the next ``note``."""
-        self._served = replace(self._served, withdrawn="")
+    async def forgive(self) -> None:
+        """Whatever was rolled back may serve again, whenever the plugin is brought up next."""
+        await self._read()
+        await self._write(replace(self._served, withdrawn=""))
 
     async def close(self) -> None:
         """Remove nothing more."""
@@ -46,7 +48,7 @@ class ServedGenerations:
 
     async def recall(self) -> Prepared | None:
         """What served last, by this supervisor or one before; None where it is not kept."""
-        self._served = self._written = await self._services.preparation.served(self._plugin)
+        await self._read()
         return await self._kept(self._served.current)
 
     async def former(self) -> Prepared | None:
@@ -70,11 +72,18 @@ class ServedGenerations:
         """It serves again, in the place of what served after it."""
         await self._keep(Served(prepared.build.generation.hash, withdrawn=self._served.current))
 
-    async def _keep(self, served: Served) -> None:
+    async def _read(self) -> None:
+        if self._written is None:
+            self._served = self._written = await self._services.preparation.served(self._plugin)
+
+    async def _write(self, served: Served) -> None:
         self._served = served
         if served != self._written:
             await self._services.preparation.note_served(self._plugin, served)
             self._written = served
+
+    async def _keep(self, served: Served) -> None:
+        await self._write(served)
         # By itself: it waits for a build that is under way, and whoever is here keeps all others from the plugin.
         self._removals.begin(self._remove_others(), f"generations-{self._plugin}")
 

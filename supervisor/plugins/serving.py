@@ -119,7 +119,7 @@ class Serving:
     async def replace(self, prepared: Prepared, count: int, cause: Cause, actor: str) -> None:
         """Have ``count`` workers of ``prepared`` in the place of those that there are; return when they serve.
 
-        Those before may still finish what they have.
+        Those before may still finish what they have. What is only assumed of ``prepared`` must overlap with them.
 
         Raises:
             PluginRefusedError: its prefix is not to be had; nothing has changed.
@@ -232,8 +232,6 @@ class Serving:
         try:
             successors.start(count, actor)
             await successors.settled()
-            self._check(successors, count)
-            prepared = await self._described(prepared, successors)
             self._check(successors, count)
             self.held.change(_prefix_of(prepared))
             self._become(prepared, successors)

@@ -13,6 +13,10 @@ from supervisor.spec import ExitStatus
 
 SUPERVISOR = "supervisor"
 """Actor of what we do unasked."""
+WATCHER = "watcher"
+"""Actor of what follows a change of files."""
+CONFIGURATION = "configuration"
+"""Actor of what follows a change of it."""
 
 # --- events: what others ask for; legal in every state ------------------------------------------------------
 

@@ -12,9 +12,10 @@ from supervisor.channels.operations import Operation
 from supervisor.config.configuration import Configuration
 from supervisor.config.unknown_names import warn_of_unknown_names
 from supervisor.errors import ConflictError, StoreError, UnknownNameError
-from supervisor.monitoring.log_files import LogFiles
+from supervisor.monitoring.log_files import MOST_LINES, LogFiles
 from supervisor.store.exits import ExitLog
 from supervisor.store.tasks import TaskRow
+from supervisor.supervision.child_events import CONFIGURATION
 from supervisor.tasks.discovery import look
 from supervisor.tasks.service import TaskServices
 from supervisor.tasks.task import Task
@@ -28,10 +29,6 @@ logger = logging.getLogger(__name__)
 
 RETRY_INTERVAL = 0.5
 """Seconds between two looks at whether something is to be tried again."""
-MOST_LINES = 10_000
-"""Of a log in one answer."""
-CONFIGURATION = "configuration"
-"""Actor of what follows a change of it."""
 
 _ON_THE_WAY = {PluginState.PENDING, PluginState.INSTALLING, PluginState.STARTING, PluginState.BACKOFF}
 

@@ -19,7 +19,7 @@ from supervisor.preparation.preparation import PreparationError
 from supervisor.schedule.job_spec import JobKind, JobSpec
 from supervisor.store.tasks import TaskRow
 from supervisor.supervision.child import Child
-from supervisor.supervision.child_events import SUPERVISOR
+from supervisor.supervision.child_events import SUPERVISOR, WATCHER
 from supervisor.supervision.trouble import Trouble
 from supervisor.tasks.discovery import name_problem
 from supervisor.tasks.preparation import PreparedTask
@@ -28,9 +28,6 @@ from supervisor.tasks.spec import run_process
 from supervisor.tasks.view import facts_of
 
 logger = logging.getLogger(__name__)
-
-WATCHER = "watcher"
-"""Actor of what follows a change of files."""
 
 
 class Task:
@@ -229,7 +226,7 @@ class Task:
             prepared = await self._services.preparation.prepare(self.name, self.file, self._installation.follow)
         except PreparationError as error:
             self._trouble.failed(error.error)
-            logger.error("Task %s cannot be run (%s): %s", self.name, error.error.phase, error)  # noqa: TRY400
+            logger.error("Task %s cannot be run (%s): %s", self.name, error.error.phase, error.told)  # noqa: TRY400
             return False
         except Exception as error:  # the boundary of a task: a mistake of ours is shown there, and is nobody else's
             self._trouble.failed_inside(error, f"xcore task restart {self.name}")

@@ -63,3 +63,29 @@ def test_what_is_given_up_ends_without_a_word(caplog):
 
     asyncio.run(scenario())
     assert said(caplog) == []
+
+
+def test_nothing_is_begun_once_it_is_closed(caplog):
+    """What is given up may still hand on work in its last steps; whoever would end that has been here already."""
+    begun = []
+
+    async def begins(works):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await works.begin(begins_not(), "late")
+
+    async def begins_not():
+        begun.append(True)
+
+    async def scenario():
+        works = Works()
+        works.begin(begins(works), "early")
+        await asyncio.sleep(0)
+        await works.close()
+        with pytest.raises(asyncio.CancelledError):
+            await works.begin(begins_not(), "later")
+        assert (bool(works), begun) == (False, [])
+
+    asyncio.run(scenario())
+    assert said(caplog) == []

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -853,6 +854,31 @@ def test_a_folder_that_is_away_while_xcore_starts_is_served_when_it_is_back(run)
         await at.look()
         await at.reaches("shop", "running")
         assert (at.plugins.named("shop").error, at.repository.active) == (None, {})
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("looks")
+@pytest.mark.parametrize("autoreload", [True, False])
+def test_workers_that_outlived_a_supervisor_serve_beside_the_error_of_a_missing_folder(run, monkeypatch, autoreload):
+    """As long as nobody sees that it is away, a plugin that starts no new worker looks as if all was well."""
+
+    async def scenario(at):
+        at.preparation.plan(at.root / "kept", "shop", app="main:app", autoreload=autoreload)
+        at.preparation.served_generations["shop"] = Served(at.preparation.plans["shop"].build.generation.hash)
+        at.repository.knows("shop", "/shop")
+        at.add("hello")
+        former = SimpleNamespace(generation=at.preparation.plans["shop"].build.generation.hash)
+        monkeypatch.setattr(at.services.around.survivors, "of", lambda name, _kind: [former] if name == "shop" else [])
+        await at.discover()
+        await at.reaches("shop", "running")
+        view = await at.orders.show("shop")
+        assert (view.error.type, view.error.message) == ("FolderMissing", f"there is no folder {at.directory / 'shop'}")
+        assert "xcore plugin disable shop" in view.error.hint
+        (at.directory / "shop").mkdir()
+        await at.look()
+        await at.plugins.settled()
+        assert (at.state("shop"), at.plugins.named("shop").error) == ("running", None)
 
     run(scenario)
 

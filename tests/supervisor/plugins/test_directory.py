@@ -41,7 +41,9 @@ class Follower:
         self.ignores = SnapshotSettings().ignores
         self.barriers = itertools.count()
         self.path = directory
-        self.directory = PluginDirectory(directory, self._ignores, NEVER)
+        self.env_file = ".env"
+        """Of each plugin, as far as it is known."""
+        self.directory = PluginDirectory(directory, self._ignores, NEVER, lambda _: self.env_file)
 
     def _ignores(self):
         self.looks += 1
@@ -324,6 +326,28 @@ def test_the_settings_in_force_say_what_is_ignored(plugins):
             write(plugins / "shop", "2", "data.csv")
             await follower.knows_all()
             assert follower.told == []
+
+    asyncio.run(scenario())
+
+
+def test_an_env_file_that_is_known_of_later_is_no_change(plugins):
+    """The first look comes before any manifest is read: nobody has changed what Git ignores and the manifest names."""
+
+    async def scenario():
+        write(plugins / "shop", "secrets.env", ".gitignore")
+        write(plugins / "shop", "A=1", "secrets.env")
+        async with following(plugins) as follower:
+            follower.env_file = "secrets.env"
+            await follower.knows_all()
+            assert follower.told == []
+            write(plugins / "shop", "A=2", "secrets.env")
+            await follower.is_told(changed=("shop",))
+            follower.env_file = ".env"
+            await follower.knows_all()
+            assert follower.told == []
+            follower.env_file = "secrets.env"
+            write(plugins / "shop", "x = 2")
+            await follower.is_told(changed=("shop",))
 
     asyncio.run(scenario())
 

@@ -17,7 +17,7 @@ from supervisor.errors import (
 )
 from supervisor.plugins import operations
 from tests.fakes.plugin_scene import broken, serving
-from tests.fakes.waiting import DEADLINE, until
+from tests.fakes.waiting import DEADLINE, settle, until
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
@@ -290,5 +290,44 @@ def test_what_still_runs_is_not_forgotten(run):
         assert await ask(at, "delete") == {"name": "hello", "folder": ""}
         assert "hello" not in at.plugins
         assert (await arrives(at, Description(api_prefix="/app/new"))) is not hello
+
+    run(scenario)
+
+
+def test_what_is_forgotten_removes_nothing_more(run):
+    """Its copies wait for a build to end; whoever comes next under its name has others, and needs them."""
+
+    async def scenario(at):
+        at.preparation.free.clear()
+        await serving(at)
+        shutil.rmtree(at.directory / "hello")
+        await ask(at, "disable", wait=DEADLINE)
+        await ask(at, "delete")
+        await settle()
+        at.preparation.free.set()
+        await settle()
+        assert at.preparation.pruned == {}
+
+    run(scenario)
+
+
+def test_what_is_being_installed_is_not_forgotten(run):
+    """It is disabled and nothing of it runs: nobody is to look for what is being stopped."""
+
+    async def scenario(at):
+        await disabled(at)
+        built = asyncio.Event()
+
+        async def build_anew(name, folder, on_progress):
+            await built.wait()
+
+        at.preparation.build_anew = build_anew
+        installed = asyncio.create_task(ask(at, "install", wait=DEADLINE))
+        await until(lambda: at.plugins.named("hello").works, "it is begun")
+        with pytest.raises(ConflictError, match="cannot forget plugin 'hello': something is still being done with it"):
+            await ask(at, "delete")
+        built.set()
+        await installed
+        assert (await ask(at, "delete"))["name"] == "hello"
 
     run(scenario)

@@ -62,6 +62,10 @@ class Scene:
     def rolls_back_to(self, name):
         asyncio.run(self.served.note_rollback(self.generations[name]))
 
+    def is_forgiven(self):
+        """What was rolled back."""
+        asyncio.run(self.served.forgive())
+
     def recalled(self):
         """By the next supervisor."""
         self.start()
@@ -124,7 +128,7 @@ def test_what_was_rolled_back_from_is_forgiven(at, order):
     at.serves("one", "two")
     at.rolls_back_to("one")
     if order == "the operator says so":
-        at.served.forgive()
+        at.is_forgiven()
         assert not at.is_withdrawn("two")
         at.serves("two")
         assert at.written == Served("two", before="one")
@@ -138,9 +142,23 @@ def test_what_is_forgiven_is_forgiven_by_the_next_supervisor_too(at):
     """Although what serves is the same as before."""
     at.serves("one", "two")
     at.rolls_back_to("one")
-    at.served.forgive()
+    at.is_forgiven()
     at.serves("one")
     at.recalled()
+    assert not at.is_withdrawn("two")
+
+
+@pytest.mark.parametrize("by", ["the supervisor that rolled back", "the next one, before it has served anything"])
+def test_what_is_forgiven_is_so_although_nothing_has_served_since(at, by):
+    """The plugin is disabled, or what its folder says is refused; once it may serve again, the newest code does."""
+    at.serves("one", "two")
+    at.rolls_back_to("one")
+    if by != "the supervisor that rolled back":
+        at.start()
+    at.is_forgiven()
+    assert asyncio.run(at.served.recall()) is at.generations["one"]
+    assert not at.is_withdrawn("two")
+    assert at.recalled() is at.generations["one"]
     assert not at.is_withdrawn("two")
 
 
@@ -204,7 +222,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.order)
     @rule()
     def is_reloaded_by_hand(self):
-        self.at.served.forgive()
+        self.at.is_forgiven()
         self.withdrawn = ""
         self.at.serves(self.order[-1])
 

@@ -139,26 +139,13 @@ def test_a_mistake_of_ours_in_mid_replacement_leaves_the_plugin_served(run):
     run(scenario)
 
 
-def test_a_generation_that_was_only_assumed_says_itself_what_it_is_when_it_follows_in_turn(run):
-    """The workers that it was to run beside may have died while it was prepared."""
-
-    async def scenario(at):
-        hello = await without_workers(at, description=Description(title="Former", modules=["json"]))
-        await replaced(hello, prepared(at, assumed=True, steps=DESCRIBES))
-        assert (hello.prepared.is_assumed, hello.prepared.description.title) == (False, "Hello")
-        assert_serves(at, hello, "two")
-
-    run(scenario)
-
-
 @pytest.mark.parametrize("steps", [DESCRIBES, ("hello", "ready", "serve")], ids=["another prefix", "no word"])
-@pytest.mark.parametrize("dead", [True, False], ids=["in turn", "overlap"])
-def test_one_that_is_not_what_was_assumed_of_it_is_taken_away(run, steps, dead):
+def test_one_that_is_not_what_was_assumed_of_it_is_taken_away(run, steps):
     """It would be served under a prefix that its code does not claim; what was before is there again."""
 
     async def scenario(at):
         former = Description(api_prefix="/app/old")
-        hello = await (without_workers if dead else serving)(at, description=former)
+        hello = await serving(at, description=former)
         with pytest.raises(OtherwiseError):
             await replaced(hello, prepared(at, assumed=True, description=former, steps=steps))
         await hello.serving.settled()

@@ -41,6 +41,7 @@ def test_a_changed_file_is_described_first_and_then_takes_over(run, caplog):
         view = await at.view("edited")
         assert (view.pid, view.version, view.state) == (first, "1", "running")
         assert "nothing_like_this" in view.error.message
+        assert f"{view.error.message} ({view.error.location}); {view.error.hint}" in caplog.text
         assert view.jobs == ["edited.work"]
         at.write("edited", WAITS + WITH_JOB, "[{'func': 'work', 'name': 'other'}]", version="3")
         await until(lambda: at.pid("edited") not in {first, None} and at.state("edited") == "running", "it is replaced")
