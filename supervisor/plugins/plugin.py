@@ -239,9 +239,16 @@ class Plugin:
             return written or 0.0
         return self.prepared.build.manifest.idle_stop
 
-    def claim_former(self) -> None:
-        """Own what it owned in an earlier life, before any newcomer can take it, until it says something else."""
-        self.serving.held.take_former(self.record.api_prefix if self.record else "")
+    def claim_former(self, *, meanwhile: bool = False) -> None:
+        """Own what it owned in an earlier life, before any newcomer can take it, until it says something else.
+
+        ``meanwhile``: until any newcomer takes it, since there is no folder of this one.
+        """
+        prefix = self.record.api_prefix if self.record else ""
+        if meanwhile:
+            self.serving.held.take_meanwhile(prefix)
+        else:
+            self.serving.held.take_former(prefix)
 
     # --- what the gateways are told ---
 

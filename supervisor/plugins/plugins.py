@@ -72,8 +72,9 @@ class Plugins:
         found = [Plugin(name, folder.path, self._services, rows.get(name)) for name, folder in folders.items()]
         self._plugins.update((plugin.name, plugin) for plugin in found)
         active = [plugin for plugin in found if plugin.active]
-        for plugin in active:
-            plugin.claim_former()
+        late = {plugin.name for plugin in active if folders[plugin.name].is_awaited and not self._has_outlived(plugin)}
+        for plugin in sorted(active, key=lambda plugin: plugin.name in late):
+            plugin.claim_former(meanwhile=plugin.name in late)
         for plugin in active:
             if folders[plugin.name].is_awaited:
                 self._await_folder(plugin)
@@ -95,10 +96,14 @@ class Plugins:
         """
         self._awaited.add(plugin.name)
         plugin.deployment.trouble.error = _folder_missing(plugin)
-        if self._services.around.survivors.of(plugin.name, Kind.WORKER):
+        if self._has_outlived(plugin):
             self.begin(plugin, self._bring_up(plugin))
         if self._directory.trouble:
             logger.error("Plugin %s is not served before its folder is there: %s", plugin.name, self._directory.trouble)
+
+    def _has_outlived(self, plugin: Plugin) -> bool:
+        """Whether workers of it were left by the supervisor before."""
+        return bool(self._services.around.survivors.of(plugin.name, Kind.WORKER))
 
     def remember(self, row: PluginRow) -> Plugin:
         """Have one that has a record and no folder."""

@@ -161,6 +161,7 @@ def test_one_that_died_meanwhile_is_recorded_and_replaced(system):
 
 def test_what_is_not_wanted_any_more_is_ended(system):
     """Code that changed, a plugin that is gone: the new supervisor runs what is there now, and nothing else."""
+    system.expect_log("Plugin other goes on as it was")
     changed, gone, unchanged = pids(system, "worker")["hello.1"], system.pid("other"), pids(system, "task")
     kill_supervisor(system)
     with (system.plugins / "hello" / "main.py").open("a") as code:

@@ -859,6 +859,22 @@ def test_a_folder_that_is_away_while_xcore_starts_is_served_when_it_is_back(run)
 
 
 @pytest.mark.usefixtures("looks")
+def test_a_folder_that_has_another_name_since_the_last_start_has_its_prefix_at_once(run):
+    """The one of the old name is awaited; it keeps its prefix from nobody, and has it where nobody else wants it."""
+
+    async def scenario(at):
+        for name in ("gone", "away"):
+            at.repository.knows(name, f"/{name}")
+        at.add("hello", Description(api_prefix="/gone"))
+        await at.discover()
+        await at.reaches("hello", "running")
+        assert at.gateway.route("hello").prefix == "/gone"
+        assert [at.plugins.named(name).prefix for name in ("gone", "away")] == ["", "/away"]
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("looks")
 @pytest.mark.parametrize("autoreload", [True, False])
 def test_workers_that_outlived_a_supervisor_serve_beside_the_error_of_a_missing_folder(run, monkeypatch, autoreload):
     """As long as nobody sees that it is away, a plugin that starts no new worker looks as if all was well."""
