@@ -268,7 +268,7 @@ class Deployment:
                 return
             if generation == self.serving.prepared.build.generation.hash:
                 self.trouble.clear()
-                await self._source.served.note(prepared)
+                await self._source.served.forgive()
                 return
             prepared = await self._replace_by_code(prepared, cause, actor)
             self.trouble.clear()

@@ -70,7 +70,10 @@ class FolderSource:
                 raise
             logger.error("Plugin %s is served as it was (%s): %s", self._plugin, error.error.phase, error.told)  # noqa: TRY400
             return Beginning(kept, error=error.error)
-        return Beginning(kept if kept is not None and self.served.is_withdrawn(prepared) else prepared)
+        if kept is not None and self.served.is_withdrawn(prepared):
+            return Beginning(kept)
+        await self.served.forgive()
+        return Beginning(prepared)
 
     async def prepare(self) -> Prepared:
         """Make ready what the folder says; nobody removes it before something else is made.
@@ -89,10 +92,7 @@ class FolderSource:
         build = await self._preparation.assemble(manifest, self._folder, self.installation.follow)
         self.served.expect(build)
         before, may_assume = self._serving.prepared, self._serving.is_overlapping(manifest)
-        prepared = await self._preparation.examine(build, before, may_assume=may_assume)
-        if not self.served.is_withdrawn(prepared):
-            await self.served.forgive()
-        return prepared
+        return await self._preparation.examine(build, before, may_assume=may_assume)
 
     async def build_anew(self) -> None:
         """Build another environment beside the one in use; what is prepared next has it.

@@ -464,6 +464,27 @@ def test_an_error_is_gone_when_the_files_are_again_those_that_were_rolled_back(r
     run(scenario)
 
 
+def test_a_save_that_only_its_workers_find_broken_forgives_nothing(run):
+    """What was rolled back does not come back with the files that it was made from."""
+
+    async def scenario(at):
+        hello = await serving(at)
+        at.add("hello", generation="two")
+        await reload(at)
+        await at.orders.rollback("hello", "operator", wait=DEADLINE)
+        at.preparation.assumes = True
+        at.add("hello", generation="three", steps=("hello", "unwell:it is unwell", "exit:1"))
+        await touched(at, "hello")
+        await until(lambda: hello.error is not None, "it is refused")
+        at.add("hello", generation="two")
+        await touched(at, "hello", text="x = 2")
+        await until(lambda: hello.error is None, "the files are what they were")
+        assert hello.prepared.build.generation.hash == "one"
+        assert at.preparation.served_generations["hello"] == Served("one", withdrawn="two")
+
+    run(scenario)
+
+
 def test_a_save_is_not_waited_with_by_two(run):
     """Whoever waits for their turn serves what the folder says then; an order that waits as well does not hide them."""
 
