@@ -395,7 +395,8 @@ def test_what_is_started_bears_the_mark_of_the_state_folder(folder):
     folder = replace(folder, mark="m1")
     spec = nasty_spec(folder, "exits_with.py", 0, 3600, environment={"XCORE_TREE": "another"})
     started = spawn(spec, "a1", "nonce", folder)
-    assert b"XCORE_TREE=m1" in Path(f"/proc/{started.pid}/environ").read_bytes().split(b"\0")
+    environ = Path(f"/proc/{started.pid}/environ")  # empty for a moment of execve(2)
+    wait_until(lambda: b"XCORE_TREE=m1" in environ.read_bytes().split(b"\0"), "it bears the mark")
     started.signal_group(signal.SIGKILL)
     assert reap(started) == -signal.SIGKILL
 
