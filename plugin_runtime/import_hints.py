@@ -37,32 +37,48 @@ class PluginHints:
         root, _, rest = missing.partition(".")
         if root == PARENT_PACKAGE:
             return self._of_plugins(rest)
-        if ignored := self._ignored_file(missing):
-            return f"{ignored} exists, but is ignored: see .gitignore and manager.snapshot in config.json"
+        if hint := self._of_own_file(missing):
+            return hint
         if root in _OURS:
             return f"{root!r} is a package of xcore; plugins may import plugin_runtime only"
         if any(self.folders.copy_of(place) for place in _places(root)):
             return f"make {missing.replace('.', '/')}.py in the folder of the plugin, or correct the import"
         if rest and root in sys.modules:
             return f"{root!r} is installed, but has no {rest!r}: check its version in the plugin's pyproject.toml"
+        distribution = _DISTRIBUTIONS.get(root, root)
+        if Path(self.folders.folder, "pyproject.toml").is_file():
+            return how_to_add(distribution)
         # Without a pyproject.toml there, Poetry would climb to that of whatever project lies above.
-        own = Path(self.folders.folder, "pyproject.toml").is_file()
-        first = "" if own else "give it a pyproject.toml of its own, with fastapi if it needs that, and "
-        return f"{first}run in the plugin's folder: poetry add {_DISTRIBUTIONS.get(root, root)}"
+        return (
+            f'give the plugin a pyproject.toml with dependencies = ["{distribution}"] under [project], '
+            'and with "fastapi" among them if it needs that'
+        )
 
     def _of_plugins(self, name: str) -> str:
         plugin, _, module = name.partition(".")
         if plugin != self.plugin:
             return f"other plugins are other processes: call it over HTTP with plugin_runtime.client({plugin!r})"
-        if ignored := self._ignored_file(module):
-            return f"{ignored} exists, but is ignored: see .gitignore and manager.snapshot in config.json"
+        if hint := self._of_own_file(module):
+            return hint
         return f"make {module.replace('.', '/')}.py in the folder of the plugin, or correct the import"
 
-    def _ignored_file(self, module: str) -> Optional[str]:
-        """The file of this module, where it exists in the plugin's folder but is not taken for code."""
+    def _of_own_file(self, module: str) -> str:
+        """What to do where the module is a file or folder of the plugin, "" where it is none."""
+        if not module:
+            return ""
         stem = module.replace(".", "/")
-        names = (f"{stem}.py", f"{stem}/__init__.py", f"src/{stem}.py", f"src/{stem}/__init__.py")
-        return next((name for name in names if Path(self.folders.folder, name).is_file()), None)
+        for place in (stem, f"src/{stem}"):
+            if file := _file_of(place, self.folders.copy) or _folder_of(place, self.folders.copy):
+                return f"{file} is in the plugin's package: write {self._import_of(place.replace('/', '.'))}"
+            if file := _file_of(place, self.folders.folder):
+                return f"{file} exists, but is ignored: see .gitignore and manager.snapshot in config.json"
+        return ""
+
+    def _import_of(self, module: str) -> str:
+        relative = f"from .{module} import ..."
+        if not self.plugin.isidentifier():
+            return relative
+        return f"{relative}, or in a subfolder or a task: from {PARENT_PACKAGE}.{self.plugin}.{module} import ..."
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,23 @@ class TaskHints:
             f"add {distribution} to the base environment (supervisor.base_environment in config.json), "
             "or let moduleDir name a plugin whose environment has it"
         )
+
+
+def how_to_add(distribution: str) -> str:
+    """How a plugin that has a ``pyproject.toml`` gets a package."""
+    return (
+        f'add "{distribution}" to dependencies in the plugin\'s pyproject.toml, '
+        f"or run in its folder: poetry add {distribution}"
+    )
+
+
+def _file_of(place: str, top: str) -> Optional[str]:
+    return next((name for name in (f"{place}.py", f"{place}/__init__.py") if Path(top, name).is_file()), None)
+
+
+def _folder_of(place: str, top: str) -> Optional[str]:
+    """A folder of modules without ``__init__.py``."""
+    return f"{place}/" if any(Path(top, place).glob("*.py")) else None
 
 
 def _places(package: str) -> list[str]:

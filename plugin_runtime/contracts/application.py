@@ -12,6 +12,7 @@ from plugin_runtime.contracts.served import ServedApp, fastapi_schema, framework
 from plugin_runtime.entry_point import EntryPoint, EntryPointError
 from plugin_runtime.excerpt import excerpt, line_of
 from plugin_runtime.failure import FailureReport, StartFailedError
+from plugin_runtime.import_hints import how_to_add
 from plugin_runtime.protocol import Failed, Phase, WorkerSettings
 
 MANIFEST = "pyproject.toml"
@@ -128,8 +129,7 @@ class _Loader:
         try:
             from a2wsgi import WSGIMiddleware  # noqa: PLC0415 - only WSGI apps need it
         except ImportError as error:
-            hint = "run in the plugin's folder: poetry add a2wsgi"
-            raise self._invalid(f"it is a WSGI app, which needs a2wsgi: {error}", hint) from error
+            raise self._invalid(f"it is a WSGI app, which needs a2wsgi: {error}", how_to_add("a2wsgi")) from error
         return WSGIMiddleware(app)
 
     def _invalid(self, problem: str, hint: str) -> StartFailedError:

@@ -102,7 +102,7 @@ def test_the_line_that_is_to_blame_is_shown(system, name):
 def test_the_log_says_where_and_what_to_do(system):
     """Who reads only the log need not look elsewhere."""
     (line,) = [line for line in system.log.splitlines() if "Plugin wanting cannot be served" in line]
-    assert "no_such_package_anywhere' (main.py:1); run in the plugin's folder: poetry add" in line
+    assert 'no_such_package_anywhere\' (main.py:1); add "no_such_package_anywhere" to dependencies' in line
 
 
 def test_a_missing_variable_comes_with_the_place_to_set_it(system):

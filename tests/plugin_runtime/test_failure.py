@@ -7,7 +7,9 @@ import pytest
 
 from plugin_runtime import contracts
 from plugin_runtime.failure import StartFailedError
+from plugin_runtime.import_hints import PluginHints
 from plugin_runtime.protocol import Failed, Phase
+from plugin_runtime.sources import SourceFolders
 from plugin_runtime.wire import encode
 from tests.fakes.guests import make_plugin, write_files
 
@@ -31,14 +33,15 @@ def failure_of(tmp_path, files, *, ignored=()):
 @pytest.mark.parametrize(
     ("statement", "hint"),
     [
-        ("import nowhere_to_be_found", "poetry add nowhere_to_be_found"),
-        ("import nowhere_to_be_found.deep", "poetry add nowhere_to_be_found"),
-        ("import cv2", "poetry add opencv-python"),
+        ("import nowhere_to_be_found", 'dependencies = ["nowhere_to_be_found"] under [project]'),
+        ("import nowhere_to_be_found.deep", 'dependencies = ["nowhere_to_be_found"] under [project]'),
+        ("import cv2", 'dependencies = ["opencv-python"] under [project]'),
         ("import json.nothing", "'json' is installed, but has no 'nothing'"),
         ("import plugins.other", "plugin_runtime.client('other')"),
         ("from . import nothing.py", ""),
         ("from .missing import x", "make missing.py in the folder of the plugin"),
         ("from .secret import x", "secret.py exists, but is ignored"),
+        ("import secret", "secret.py exists, but is ignored"),
         ("from json import nothing", ""),
     ],
 )
@@ -47,6 +50,45 @@ def test_a_module_that_is_missing_comes_with_what_to_do(tmp_path, statement, hin
     failed = failure_of(tmp_path, {"run.py": statement + "\n"}, ignored=["secret.py"])
     assert (hint in failed.hint) if hint else failed.hint == ""
     assert failed.permanent
+
+
+HELPERS = "write from .helpers import ..., or in a subfolder or a task: from plugins.hello.helpers import ..."
+
+
+@pytest.mark.parametrize(
+    ("file", "statement", "hint"),
+    [
+        ("helpers.py", "from helpers import greet", f"helpers.py is in the plugin's package: {HELPERS}"),
+        ("helpers/__init__.py", "import helpers", f"helpers/__init__.py is in the plugin's package: {HELPERS}"),
+        ("helpers/texts.py", "import helpers.texts", f"helpers/ is in the plugin's package: {HELPERS}"),
+        ("src/helpers.py", "from .helpers import greet", "from plugins.hello.src.helpers import ..."),
+    ],
+)
+def test_a_module_of_the_plugins_own_comes_with_the_import_that_finds_it(tmp_path, file, statement, hint):
+    """Beside a run.py it lies in the plugin's package, where Python scripts have taught otherwise."""
+    assert hint in failure_of(tmp_path, {"run.py": statement + "\n", file: "greet = 1\n"}).hint
+
+
+def test_the_import_that_is_proposed_can_be_written(tmp_path):
+    """A name with a hyphen cannot stand in an import."""
+    folders = SourceFolders(str(tmp_path / "my-shop"), str(tmp_path / "copy"))
+    write_files(tmp_path / "copy", {"helpers.py": ""})
+    hint = PluginHints("my-shop", folders).of("helpers")
+    assert hint == "helpers.py is in the plugin's package: write from .helpers import ..."
+
+
+def test_a_folder_without_modules_is_not_what_was_meant(tmp_path):
+    """Data about a package may lie in a folder of its name."""
+    failed = failure_of(tmp_path, {"run.py": "import nowhere_to_be_found\n", "nowhere_to_be_found/data.json": "{}"})
+    assert "dependencies" in failed.hint
+
+
+def test_a_package_can_be_added_without_poetry(tmp_path):
+    """It need not be on the path of the author; the file is always there to be edited."""
+    failed = failure_of(tmp_path, {"run.py": "import nowhere\n", "pyproject.toml": ""})
+    assert failed.hint == (
+        'add "nowhere" to dependencies in the plugin\'s pyproject.toml, or run in its folder: poetry add nowhere'
+    )
 
 
 def test_our_own_packages_are_named_as_ours(tmp_path, monkeypatch):

@@ -379,6 +379,8 @@ def test_an_import_that_fails_is_told_as_for_plugins(tmp_path, code, kind, hint,
 
 # --- in a plugin -------------------------------------------------------------------------------------------------
 
+ADD_NOWHERE = 'add "nowhere" to dependencies in the plugin\'s pyproject.toml, or run in its folder: poetry add nowhere'
+
 
 def in_plugin(tmp_path, files, contract="seed", **settings):
     plugin = make_plugin(tmp_path, files, plugin="shop", contract=contract)
@@ -402,7 +404,7 @@ def test_a_plugins_task_imports_the_plugin_from_its_generation(tmp_path):
 def test_a_plugins_task_is_told_to_add_packages_to_the_plugin(tmp_path):
     with pytest.raises(StartFailedError) as raised:
         load(tmp_path, "import nowhere\n", **in_plugin(tmp_path, {"pyproject.toml": ""}))
-    assert raised.value.failed.hint == "run in the plugin's folder: poetry add nowhere"
+    assert raised.value.failed.hint == ADD_NOWHERE
 
 
 def find(tmp_path, entry, files, contract):
@@ -457,7 +459,7 @@ def test_a_plugins_job_that_cannot_be_imported_says_where(tmp_path):
         find(tmp_path, "jobs:cleanup", {"jobs.py": "import nowhere\n", "pyproject.toml": ""}, "seed")
     failed = raised.value.failed
     assert (failed.type, failed.location) == ("ModuleNotFoundError", "jobs.py:1")
-    assert failed.hint == "run in the plugin's folder: poetry add nowhere"
+    assert failed.hint == ADD_NOWHERE
 
 
 def test_the_function_of_a_tasks_job_is_found_by_its_name(tmp_path):
