@@ -13,13 +13,14 @@ from typing import Any, Optional
 from plugin_runtime.contracts.served import ServedApp, framework_of
 from plugin_runtime.excerpt import excerpt, line_of
 from plugin_runtime.failure import FailureReport, StartFailedError
+from plugin_runtime.import_hints import how_to_add
 from plugin_runtime.protocol import Failed, Phase, WorkerSettings
 from plugin_runtime.sources import PARENT_PACKAGE
 
 _DEFINED_BY = (("PLUGIN_INFO", "PLUGIN_INFO"), ("Plugin", "class Plugin"), ("router", "router"))
 """What a problem names, and how the line begins that says it."""
 _MISSING = object()
-_ROUTER_LINES = "from fastapi import APIRouter\nrouter = APIRouter()"
+_ROUTER_LINES = "from fastapi import APIRouter; router = APIRouter()"
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,14 @@ def _import_entry(settings: WorkerSettings, file: str, report: FailureReport) ->
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # boundary: anything may be raised while a plugin is imported
         if isinstance(error, ModuleNotFoundError) and error.name == name:
-            breach = _breach(
-                settings.plugin, file, "the file is missing", f"make {file} with PLUGIN_INFO, Plugin, router"
-            )
+            hint = f"make {file} with PLUGIN_INFO, Plugin, router{_or_app('main:app')}"
+            breach = _breach(settings.plugin, file, "the file is missing", hint)
             raise StartFailedError([breach]) from None
         raise StartFailedError([report.of(error, Phase.IMPORT)]) from error
+
+
+def _or_app(entry: str) -> str:
+    return f', or, for an ASGI or WSGI app of your own, write app = "{entry}" under [tool.xcore] in pyproject.toml'
 
 
 def _breach(plugin: str, file: str, problem: str, hint: str, lines: Sequence[str] = (), line: int = 0) -> Failed:
@@ -149,7 +153,7 @@ class _Check:
         plugin: Any = getattr(module, "Plugin", _MISSING)
         self._plugin_class(plugin)
         router = getattr(module, "router", _MISSING)
-        self._router(router)
+        self._router(router, has_app=callable(getattr(module, "app", None)))
         if self._errors:
             raise StartFailedError(self._errors)
         return SeedPlugin(info, router, plugin)
@@ -198,7 +202,7 @@ class _Check:
         return 1
 
     def _plugin_class(self, plugin: Any) -> None:
-        hint = "write: class Plugin:\n    def run(self): ..."
+        hint = "write a class Plugin with a method: def run(self): ..."
         if plugin is _MISSING:
             self._wrong("class Plugin is missing", hint)
         elif not isinstance(plugin, type):
@@ -208,14 +212,15 @@ class _Check:
         elif (concured := getattr(plugin, "concured", None)) is not None and not callable(concured):
             self._wrong(f"Plugin.concured is {_kind(concured)}, not a function", "write: async def concured(self): ...")
 
-    def _router(self, router: Any) -> None:
+    def _router(self, router: Any, *, has_app: bool) -> None:
         if router is _MISSING:
-            self._wrong("router is missing", f"write: {_ROUTER_LINES}")
+            entry = self._file.removesuffix(".py").replace("/", ".")
+            self._wrong("router is missing", f"write: {_ROUTER_LINES}{_or_app(f'{entry}:app') if has_app else ''}")
             return
         try:
             from fastapi import APIRouter  # noqa: PLC0415 - the plugin's own, in the plugin's environment only
         except ImportError:
-            self._wrong("fastapi is not installed in the plugin's environment", "run in its folder: poetry add fastapi")
+            self._wrong("fastapi is not installed in the plugin's environment", how_to_add("fastapi"))
             return
         if not isinstance(router, APIRouter):
             self._wrong(f"router is {_kind(router)}, not a fastapi.APIRouter", f"write: {_ROUTER_LINES}")

@@ -67,8 +67,8 @@ def test_a_plugin_may_define_all_in_init_and_import_it_in_run(tmp_path):
         (HEAD + PLUGIN + INFO + "PLUGIN_INFO['tag_for_identified'] = 'x'\n", "is of type str, not a list", '["hello"]'),
         (HEAD + PLUGIN + INFO + "PLUGIN_INFO['tag_for_identified'] = [1]\n", "something else than str", '["hello"]'),
         (HEAD + PLUGIN + INFO + "PLUGIN_INFO['trigger'] = True\n", "'trigger' is of type bool", '"trigger": 1'),
-        (HEAD + INFO, "class Plugin is missing", "class Plugin:"),
-        (HEAD + INFO + "Plugin = 1\n", "Plugin is of type int, not a class", "class Plugin:"),
+        (HEAD + INFO, "class Plugin is missing", "class Plugin with a method: def run(self)"),
+        (HEAD + INFO + "Plugin = 1\n", "Plugin is of type int, not a class", "class Plugin with a method"),
         (HEAD + INFO + "class Plugin: ...\n", "class Plugin has no attribute run", "def run(self)"),
         (INFO + PLUGIN, "router is missing", "router = APIRouter()"),
         (INFO + PLUGIN + "router = object()\n", "router is of type object", "router = APIRouter()"),
@@ -80,6 +80,7 @@ def test_a_breach_names_plugin_file_and_key_and_says_what_to_write(tmp_path, cod
     assert error.message.startswith("cannot load plugin 'hello': run.py: ")
     assert problem in error.message
     assert hint in error.hint
+    assert "\n" not in error.hint  # a log and the command line print it as "\\n"
     assert error.permanent
     assert error.phase == "manifest"
     assert re.fullmatch(r"run\.py(:\d+)?", error.location)
@@ -113,6 +114,19 @@ def test_a_missing_run_py_is_named(tmp_path):
     assert error.permanent
 
 
+@pytest.mark.parametrize("module", ["main", "run"])
+def test_a_bare_app_is_pointed_to_the_other_contract(tmp_path, module):
+    """Who knows FastAPI writes main.py, or an app into run.py, and has never heard of a router in its place."""
+    *_, error = errors_of(tmp_path, {f"{module}.py": "from fastapi import FastAPI\napp = FastAPI()\n"})
+    assert f'write app = "{module}:app" under [tool.xcore] in pyproject.toml' in error.hint
+
+
+def test_a_router_that_was_forgotten_is_no_app(tmp_path):
+    """The other contract would only distract."""
+    (router,) = errors_of(tmp_path, {"run.py": INFO + PLUGIN})
+    assert "tool.xcore" not in router.hint
+
+
 def test_without_fastapi_the_hint_says_how_to_add_it(tmp_path, monkeypatch):
     """The plugin's own environment must have it."""
     settings = make_plugin(tmp_path, {"run.py": INFO + PLUGIN + "router = 1\n"})
@@ -120,7 +134,7 @@ def test_without_fastapi_the_hint_says_how_to_add_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastapi", None)
     with pytest.raises(StartFailedError) as raised:
         seed.load(settings, report)
-    assert raised.value.errors[0].hint == "run in its folder: poetry add fastapi"
+    assert raised.value.errors[0].hint.startswith('add "fastapi" to dependencies in the plugin\'s pyproject.toml, or ')
 
 
 @pytest.mark.parametrize(
