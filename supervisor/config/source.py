@@ -52,10 +52,16 @@ def read(path: Path) -> str:
     """
     text = _read(path)
     if text is None:
-        raise ConfigurationError(
-            str(path), "", "there is no such file", hint="make one with 'xcore init', or name it with --config"
-        )
+        raise ConfigurationError(str(path), "", "there is no such file", hint=_where_to_find(path))
     return text
+
+
+def _where_to_find(path: Path) -> str:
+    """``path`` is missing; who asks from within a project, in a plugin's folder, wants that of the project."""
+    above = next((folder for folder in path.parent.parents if os.path.isfile(folder / path.name)), None)  # noqa: PTH113 - raises nothing
+    if above is None:
+        return "make one with 'xcore init', or name it with --config"
+    return f"there is one in {above}: run it there, name it with --config, or make one here with 'xcore init'"
 
 
 def parse(path: Path, text: str) -> dict[str, Any]:

@@ -184,6 +184,14 @@ def test_a_missing_file_says_how_to_make_one(tmp_path):
     )
 
 
+def test_a_missing_file_names_the_project_around_it(tmp_path):
+    """Who asks in a plugin's folder is inside of one already."""
+    (tmp_path / "config.json").write_text("{}")
+    assert str(refusal(tmp_path / "plugins/shop/config.json")).endswith(
+        f"; there is one in {tmp_path}: run it there, name it with --config, or make one here with 'xcore init'"
+    )
+
+
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
