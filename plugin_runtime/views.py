@@ -98,9 +98,9 @@ class ProgressView:
 class PluginView:
     """A plugin as /admin/plugins shows it.
 
-    ``notes``: what does not work and keeps it from nothing. ``template``: id of the process that its workers are forked
-    from, which other plugins may share; "" where they are started from nothing. ``outdated``: it serves something else
-    than its folder says, which cannot be served; ``error`` says why.
+    ``notes``: what is to be known of it and keeps it from nothing. ``template``: id of the process that its workers are
+    forked from, which other plugins may share; "" where they are started from nothing. ``outdated``: it serves
+    something else than its folder says, which cannot be served; ``error`` says why.
     ``build_log``: path of what its newest build said, "" where there is none.
     """
 

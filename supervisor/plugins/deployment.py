@@ -72,6 +72,12 @@ class Deployment:
         return self._source.installation
 
     @property
+    def notes(self) -> list[str]:
+        """What is to be known of it and keeps it from nothing, in sentences for people."""
+        rolled_back = self._source.served.notes if self.serving.prepared is not None else []
+        return [*rolled_back, *self.serving.notes]
+
+    @property
     def is_refused(self) -> bool:
         """Nothing is served for want of a prefix or a name."""
         return self.trouble.awaits_prefix and self.serving.prepared is None

@@ -110,8 +110,8 @@ class Plugin:
 
     @property
     def notes(self) -> list[str]:
-        """What does not work and keeps it from nothing, in sentences for people."""
-        return self.serving.notes
+        """What is to be known of it and keeps it from nothing, in sentences for people."""
+        return self.deployment.notes
 
     @property
     def template(self) -> str:

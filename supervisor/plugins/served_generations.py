@@ -29,6 +29,14 @@ class ServedGenerations:
         """Whether another one served before that may serve again."""
         return bool(self._served.before)
 
+    @property
+    def notes(self) -> list[str]:
+        """That what serves is there by a rollback, and how to end that; in sentences for people."""
+        if not self._served.withdrawn:
+            return []
+        take_up = f"to serve what its folder says: xcore plugin reload {self._plugin}"
+        return [f"generation {self._served.current} serves since the plugin was rolled back; {take_up}"]
+
     def is_withdrawn(self, prepared: Prepared) -> bool:
         """Whether the operator has rolled back from this one."""
         return prepared.build.generation.hash == self._served.withdrawn

@@ -530,6 +530,24 @@ def test_a_mistake_of_ours_is_tried_again(run):
     run(scenario)
 
 
+def test_a_plugin_that_is_rolled_back_says_so_while_it_is_served(run):
+    """Its folder has other code than answers, and nothing is wrong with it."""
+
+    async def scenario(at):
+        await serving(at)
+        at.add("hello", generation="two")
+        assert (await reload(at)).notes == []
+        view = await at.orders.rollback("hello", "operator", wait=DEADLINE)
+        (note,) = view.notes
+        assert "generation one serves since the plugin was rolled back" in note
+        assert (view.error, view.outdated) == (None, False)
+        assert (await at.orders.disable("hello", "operator", wait=DEADLINE)).notes == []
+        assert (await at.orders.enable("hello", "operator", wait=DEADLINE)).notes == [note]
+        assert (await reload(at)).notes == []
+
+    run(scenario)
+
+
 def test_reload_by_hand_takes_up_again_what_was_rolled_back(run):
     """An operator's word is newer than an operator's word."""
 

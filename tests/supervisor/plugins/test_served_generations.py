@@ -122,6 +122,21 @@ def test_after_a_rollback_there_is_no_other_before_it(at):
     assert (at.is_withdrawn("one"), at.is_withdrawn("two")) == (False, True)
 
 
+def test_a_rollback_is_noted_for_as_long_as_it_holds(at):
+    """The next supervisor tells of it, too: the folder does not say what serves, and nothing is wrong."""
+    at.serves("one", "two")
+    assert at.served.notes == []
+    at.rolls_back_to("one")
+    at.recalled()
+    (note,) = at.served.notes
+    assert note == (
+        "generation one serves since the plugin was rolled back; "
+        "to serve what its folder says: xcore plugin reload hello"
+    )
+    at.is_forgiven()
+    assert at.served.notes == []
+
+
 @pytest.mark.parametrize("order", ["the folder says something else", "the operator says so"])
 def test_what_was_rolled_back_from_is_forgiven(at, order):
     """It is a generation like any other from then on."""
