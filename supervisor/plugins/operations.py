@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from plugin_runtime.protocol import Cause
@@ -11,7 +12,7 @@ from supervisor.changes import within
 from supervisor.channels.operations import Operation
 from supervisor.config.plugin_keys import MOST_INSTANCES
 from supervisor.environments.build_log import BuildLogs
-from supervisor.errors import ConflictError, InvalidValueError
+from supervisor.errors import ConflictError, InvalidValueError, UnknownNameError
 from supervisor.monitoring.log_files import MOST_LINES, LogFiles
 from supervisor.plugins.plugin import Plugin
 from supervisor.plugins.plugins import Plugins
@@ -101,16 +102,20 @@ class PluginOperations:
         return self._view(plugin)
 
     async def delete(self, name: str, actor: str) -> dict[str, Any]:
-        """Forget a plugin that is disabled. A ``folder`` that is left counts as new with the next start; else ""."""
+        """Forget a plugin that is disabled, wholly as soon as its folder is gone, too.
+
+        A ``folder`` that is left counts as new with the next start; "" where there is none.
+        """
         plugin = self._changeable(name, "forget", disabled=True)
         if plugin.active:
             raise ConflictError(f"cannot forget plugin {name!r}: it is enabled", hint="disable it first")
         if plugin.is_leaving:  # whoever came next under its name would meet its processes, prefix and route
             doing = "something is still being done with it" if plugin.serving.is_over else "it is still being stopped"
             raise ConflictError(f"cannot forget plugin {name!r}: {doing}", hint="try again in a while")
-        await self._services.repository.delete(name)
+        with suppress(UnknownNameError):  # only its folder was left
+            await self._services.repository.delete(name)
+        plugin.forget_record()  # before the look: a folder that goes after it is followed as one without a record
         has_folder = await plugin.has_folder()
-        plugin.forget_record()
         if not has_folder:
             self._plugins.forget(plugin)
         logger.info("Plugin %s is forgotten (%s)", name, actor)

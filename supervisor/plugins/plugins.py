@@ -117,7 +117,7 @@ class Plugins:
         if self._plugins.get(plugin.name) is plugin:
             del self._plugins[plugin.name]
             self._awaited.discard(plugin.name)
-            self._works.begin(plugin.deployment.close(), f"forget-{plugin.name}")
+            self._works.begin(_let_go(plugin), f"forget-{plugin.name}")
             self._services.pruning.soon()
             self._services.changed()
 
@@ -188,6 +188,9 @@ class Plugins:
             if plugin is not None and plugin.active:
                 logger.warning("The folder of plugin %s is gone: it is disabled", name)
                 self._works.begin(self._disable_vanished(plugin), f"vanished-{name}")
+            elif plugin is not None and plugin.record is None:
+                logger.info("The folder of plugin %s is gone, and nothing else is known of it", name)
+                self.forget(plugin)
         for name in (*difference.new, *(name for name in difference.changed if name not in self._plugins)):
             self._appeared(name, folders[name])
         for name in difference.changed:
@@ -300,6 +303,11 @@ class Plugins:
             return self._plugins[name]
         except KeyError:
             raise UnknownNameError("plugin", name, list(self._plugins)) from None
+
+
+async def _let_go(plugin: Plugin) -> None:
+    await plugin.works.close()  # its environment may be in the making: nobody will want it
+    await plugin.deployment.close()
 
 
 def _folder_missing(plugin: Plugin) -> PluginError:

@@ -96,6 +96,8 @@ class FakeRepository:
         return replace(row, **{key: value for key, value in vars(changes).items() if value is not None})
 
     async def delete(self, name):
+        if name in self.forgotten:
+            raise UnknownNameError("plugin", name)
         self.forgotten.append(name)
 
     async def register(self, facts):

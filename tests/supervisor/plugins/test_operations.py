@@ -311,6 +311,92 @@ def test_what_is_forgotten_removes_nothing_more(run):
     run(scenario)
 
 
+def test_what_was_forgotten_is_so_wholly_when_its_folder_goes(run):
+    """Forgotten and then removed, as it is told: nothing of it is listed, and a folder that comes counts as new."""
+
+    async def scenario(at):
+        hello = await disabled(at)
+        at.add("other")
+        await ask(at, "delete")
+        at.repository.rows = []
+        shutil.rmtree(at.directory / "hello")
+        await until(lambda: "hello" not in at.plugins, "nothing of it is left")
+        assert (await arrives(at)) is not hello
+
+    run(scenario)
+
+
+def test_what_is_installed_after_it_was_forgotten_is_given_up_when_its_folder_goes(run):
+    """Whoever comes next under its name would build beside it."""
+
+    async def scenario(at):
+        hello = await disabled(at)
+        at.add("other")
+        await ask(at, "delete")
+        building = asyncio.Event()
+
+        async def build_anew(name, folder, on_progress):
+            building.set()
+            await asyncio.Event().wait()
+
+        at.preparation.build_anew = build_anew
+        installed = asyncio.create_task(ask(at, "install", wait=DEADLINE))
+        await building.wait()
+        shutil.rmtree(at.directory / "hello")
+        with pytest.raises(ConflictError, match="the installation of plugin 'hello' was given up"):
+            await installed
+        assert ("hello" in at.plugins, bool(hello.works)) == (False, False)
+
+    run(scenario)
+
+
+def test_a_folder_that_goes_while_its_plugin_is_being_forgotten_leaves_nothing_of_it(run):
+    """Its removal is told once: not before it is known that nobody wants the plugin."""
+
+    async def scenario(at):
+        hello = await disabled(at)
+        at.add("other")
+        has_folder = hello.has_folder
+
+        async def had_folder():
+            found = await has_folder()
+            shutil.rmtree(hello.folder)
+            await until(lambda: "hello" not in at.plugins, "nothing of it is left")
+            return found
+
+        hello.has_folder = had_folder
+        assert await ask(at, "delete") == {"name": "hello", "folder": str(hello.folder)}
+
+    run(scenario)
+
+
+def test_what_is_listed_without_a_record_is_forgotten_again(run):
+    """As often as somebody asks: with the folder that is left, or wholly where there is none."""
+
+    async def scenario(at):
+        hello = await disabled(at)
+        for _ in range(2):
+            assert await ask(at, "delete") == {"name": "hello", "folder": str(hello.folder)}
+        shutil.rmtree(hello.folder)
+        assert await ask(at, "delete") == {"name": "hello", "folder": ""}
+        assert "hello" not in at.plugins
+
+    run(scenario)
+
+
+def test_an_unknown_name_is_told_all_that_are_listed(run):
+    """Those without a record, too: whoever misspelt one looks for it there."""
+
+    async def scenario(at):
+        at.add_broken("broken", broken())
+        await disabled(at)
+        await ask(at, "delete")
+        with pytest.raises(UnknownNameError, match=r"no plugin named 'helo'; known: broken, hello$"):
+            await ask(at, "delete", name="helo")
+
+    run(scenario)
+
+
 def test_what_is_being_installed_is_not_forgotten(run):
     """It is disabled and nothing of it runs: nobody is to look for what is being stopped."""
 
