@@ -59,6 +59,20 @@ def test_of_a_plugin_that_is_forgotten_only_data_and_logs_stay(system):
     wait_for_version(system, "another", "news")
 
 
+def test_a_plugin_can_be_disabled_forgotten_and_removed_in_this_order(system):
+    """As the commands suggest it: no trace of it is left, and its name is free for another one."""
+    deploy(system, "news", code("news"))
+    wait_for_version(system, "news", "news")
+    assert system.xcore("plugin", "disable", "news").returncode == 0
+    for _ in range(2):
+        done = system.xcore("plugin", "remove", "news")
+        assert (done.returncode, f"its folder {system.plugins / 'news'} is still there" in done.stdout) == (0, True)
+    shutil.rmtree(system.plugins / "news")
+    system.wait_until(lambda: "news" not in system.health()["plugins"], "it is gone")
+    deploy(system, "news", code("another"))
+    wait_for_version(system, "another", "news")
+
+
 def test_a_folder_that_is_renamed_is_another_plugin(system):
     """Row 46: by its name; the old one is disabled, its data stay."""
     (system.plugins / "shop").rename(system.plugins / "store")
@@ -173,8 +187,10 @@ def test_rollback_serves_the_code_before_also_after_a_restart(system):
     system.stop()
     system.up()
     assert version(system) == 1
+    assert "serves since the plugin was rolled back" in system.xcore("plugin", "show", "shop").stdout
     save(system, code(3))
     wait_for_version(system, 3)
+    assert "rolled back" not in system.xcore("plugin", "show", "shop").stdout
     done = system.xcore("plugin", "rollback", "nobody")
     assert (done.returncode, "no plugin named 'nobody'" in done.stderr) == (1, True)
 
