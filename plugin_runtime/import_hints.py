@@ -50,8 +50,8 @@ class PluginHints:
             return how_to_add(distribution)
         # Without a pyproject.toml there, Poetry would climb to that of whatever project lies above.
         return (
-            f'give the plugin a pyproject.toml with dependencies = ["{distribution}"] under [project], and "fastapi" in '
-            f"them if it needs that; with one there it is also had by: poetry add {distribution}"
+            f'give the plugin a pyproject.toml with dependencies = ["{distribution}"] under [project], with "fastapi" '
+            f"too if it needs that; once that is there, it is also had by: poetry add {distribution}"
         )
 
     def _of_plugins(self, name: str) -> str:
