@@ -4,7 +4,6 @@ import asyncio
 import errno
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from supervisor.errors import ConfigurationError
@@ -84,7 +83,7 @@ class PluginDirectory:
         """Look now; return when ``follow`` has been told."""
         async with self._looking:
             before = self._plugins.entries
-            difference = _without_better_known(await self._plugins.difference(), before, self._plugins.entries)
+            difference = await self._plugins.difference()
             if difference and not self._closing:
                 for name in difference.changed:
                     _log_change(before.get(name), self._plugins.entries[name])
@@ -102,23 +101,15 @@ class PluginDirectory:
         return seen
 
 
-def _without_better_known(
-    difference: Difference, before: Mapping[str, PluginFolder], now: Mapping[str, PluginFolder]
-) -> Difference:
-    """Leave out plugins of which only the env_file is better known: a look may come before any manifest is read."""
-    changed = tuple(name for name in difference.changed if not _is_only_better_known(before.get(name), now[name]))
-    return replace(difference, changed=changed)
-
-
-def _is_only_better_known(before: PluginFolder | None, now: PluginFolder) -> bool:
-    if before is None or before.snapshot is None or now.snapshot is None:
-        return False
-    counted, counts = (taken.rules.always if taken.rules else frozenset() for taken in (before.snapshot, now.snapshot))
-    seen = snapshot.diff(before.snapshot, now.snapshot)
-    return bool(seen) and not seen.modified and {*seen.added, *seen.removed} <= counted ^ counts
-
-
 def _log_change(before: PluginFolder | None, now: PluginFolder) -> None:
-    """Say which files are to blame for what follows."""
-    if before is not None and before.snapshot is not None and now.snapshot is not None:
-        logger.info("Plugin %s has changed: %s", now.name, snapshot.diff(before.snapshot, now.snapshot))
+    """Say which files are to blame for what follows.
+
+    Not where only the env_file is better known than at a look that came before the manifest was read. That is followed
+    in silence: the file may have been changed since it was read.
+    """
+    if before is None or before.snapshot is None or now.snapshot is None:
+        return
+    seen = snapshot.diff(before.snapshot, now.snapshot)
+    counted, counts = (taken.rules.always if taken.rules else frozenset() for taken in (before.snapshot, now.snapshot))
+    if seen.modified or not {*seen.added, *seen.removed} <= counted ^ counts:
+        logger.info("Plugin %s has changed: %s", now.name, seen)
