@@ -2,8 +2,11 @@
 
 import signal
 
+_DEFAULT = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+
 
 def pytest_configure() -> None:
-    """Have what the tests start not ignore ^C: it would, where whoever began the tests did so in the background."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Have what the tests start not ignore ^C or a hangup: it would, where the tests were begun in the background."""
+    for number, handler in _DEFAULT.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
