@@ -95,9 +95,11 @@ class Plugins:
         Workers that have outlived the supervisor before serve on meanwhile, as they would if it had not died.
         """
         self._awaited.add(plugin.name)
-        plugin.deployment.trouble.error = _folder_missing(plugin)
         if self._has_outlived(plugin):
+            # Failed it would look settled before it has taken over its workers, and they would be ended.
             self.begin(plugin, self._bring_up(plugin))
+        else:
+            plugin.deployment.trouble.error = _folder_missing(plugin)
         if self._directory.trouble:
             logger.error("Plugin %s is not served before its folder is there: %s", plugin.name, self._directory.trouble)
 

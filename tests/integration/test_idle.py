@@ -238,7 +238,7 @@ def test_a_wake_that_fails_is_answered_like_any_failed_start(system):
     response = system.http.get("/failing/")
     assert (response.status_code, response.json()["type"]) == (503, "PluginUnavailable")
     assert response.json()["extension"]["plugin"] == "failing"
-    assert system.plugin("failing")["state"] in {"failed", "backoff"}
+    system.wait_until(lambda: system.plugin("failing")["state"] in {"failed", "backoff"}, "it waits for its next try")
     assert system.plugin("failing")["error"]["type"] == "RuntimeError"
     broken.unlink()
     assert system.admin.post("/admin/plugins/failing/restart", params={"wait": 30}).status_code == 202
