@@ -29,7 +29,10 @@ class Beginning:
 
 
 class FolderSource:
-    """Of one plugin. Owns its builds and what is kept of its generations; replaces nothing."""
+    """Of one plugin. Owns its builds and what is kept of its generations.
+
+    It has the plugin hold a prefix before its first build, and changes nothing of what serves.
+    """
 
     def __init__(
         self,
