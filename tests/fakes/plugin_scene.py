@@ -24,8 +24,8 @@ from supervisor.templates.template import TemplateServices
 from tests.fakes.builds import ScriptedPreparation
 from tests.fakes.gateway_children import FakeGatewayChild
 from tests.fakes.process_table import process_table
-from tests.fakes.processes import state_folder
-from tests.fakes.waiting import settle, until
+from tests.fakes.processes import exists, state_folder
+from tests.fakes.waiting import DEADLINE, settle, until
 
 FOREVER = 3600.0
 """Seconds between two looks at the directory: events say when to look."""
@@ -243,3 +243,35 @@ async def plugin_scene(root):
         finally:
             await scene.plugins.close()
             await scene.gateways.close()
+
+
+FAILS = ("hello", "fail:no database", "exit:1")
+"""Steps of a worker whose code cannot be imported."""
+
+
+async def reload(at):
+    """Return when the workers before are gone, too."""
+    view = await at.orders.reload("hello", "token:ci", wait=DEADLINE)
+    await at.plugins.named("hello").serving.cleared()
+    return view
+
+
+def routed(at, since=0):
+    """The route of hello in each snapshot that has it."""
+    snapshots = at.gateway.of(RoutingSnapshot)[since:]
+    return [route for snapshot in snapshots for route in snapshot.routes if route.plugin == "hello"]
+
+
+def incarnations(route):
+    return {upstream.incarnation for upstream in route.upstreams}
+
+
+def assert_nothing_else_runs(at, plugin):
+    assert set(at.table.tree.children) == set(plugin.instances)
+    assert all(exists(pid) for pid in pids(plugin))
+
+
+async def touched(at, name, file="main.py", text="x = 1"):
+    """Save a file of a plugin."""
+    (at.directory / name).mkdir(exist_ok=True)
+    (at.directory / name / file).write_text(text)
