@@ -147,12 +147,16 @@ class Project:
     def up(self, program: Sequence[object] = (XCORE, "up"), **environment: str) -> "Project":
         """Start it and wait until it is known of each plugin how it ends up."""
         self.start(program, **environment)
+        return self.wait_until_up()
+
+    def wait_until_up(self) -> "Project":
+        """See ``up``, of what was started before."""
         self.wait_until(self.gateway_file.exists, "the gateway is announced")
         self.wait_until(self._is_settled, "all plugins and tasks are settled")
         return self
 
     def _is_settled(self) -> bool:
-        on_the_way = {"pending", "installing", "starting", "backoff"}
+        on_the_way = {"pending", "installing", "starting", "backoff", "degraded"}
         states = [plugin["state"] for plugin in self.health()["plugins"].values()]
         if self.tasks.is_dir():
             states += [task["state"] for task in self.admin.get("/admin/tasks").raise_for_status().json()]
@@ -304,10 +308,22 @@ class Project:
     def exits(self, name: str) -> list[Mapping[str, Any]]:
         return self.admin.get("/admin/exits", params={"name": name}).raise_for_status().json()
 
+    def exit_of(self, name: str, pid: int) -> Mapping[str, Any]:
+        """Return the record of this process's death; the database gets it a moment after the fact."""
+
+        def recorded() -> Mapping[str, Any] | None:
+            return next((record for record in self.exits(name) if record["pid"] == pid), None)
+
+        return self.wait_until(recorded, f"the exit of {name} (pid {pid}) is recorded")
+
     def plugin_log(self, name: str) -> str:
         """All that is left of what the plugin printed, straight from the files."""
         paths = sorted((self.state / "logs").glob(f"{name}.log*"), reverse=True)
-        return "".join(path.read_text(encoding="utf-8") for path in paths)
+        return "".join(written(path) for path in paths)
+
+    def wait_for_text(self, path: Path) -> str:
+        """Return what a process of the project writes there, which is little and written at once."""
+        return self.wait_until(lambda: _read(path), f"{path.name} is written").decode()
 
     def wait_until(self, condition: Callable[[], Any], what: str, within: float = DEADLINE) -> Any:
         """Return the first true value of ``condition``; fail with the log when none comes or the supervisor is gone."""
@@ -334,6 +350,12 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def written(path: Path) -> str:
+    """The lines that another process has written there, without one that it has just begun; "" without the file."""
+    data = _read(path)
+    return data[: data.rfind(b"\n") + 1].decode()
 
 
 def is_alive(pid: int) -> bool:
