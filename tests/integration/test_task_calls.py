@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.integration.project import DEADLINE, Project
+from tests.integration.project import DEADLINE, Project, written
 
 pytestmark = [pytest.mark.process, pytest.mark.environment, pytest.mark.slow]
 
@@ -110,8 +110,7 @@ def add_plugin_with_job(project: Project, code: str, job: str) -> None:
 
 def seen(project: Project, name: str) -> list[dict]:
     """What the called plugin saw of the calls that are noted under this name."""
-    path = project.state / "data" / name
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in written(project.state / "data" / name).splitlines()]
 
 
 # --- as whom --------------------------------------------------------------------------------------------------
@@ -251,6 +250,7 @@ def test_what_begins_while_a_supervisor_takes_over_may_call_at_once(project):
     project.wait_until(lambda: len(seen(project, "service")) == 2, "another service has asked")
     answer = project.http.get("/caller/before-any-request").json()
     assert (answer["status"], answer["body"]["caller"]) == (200, "caller")
+    project.exit_of("asking", service)
     assert {record["pid"] for record in project.exits("asking")} == {service}
 
 
