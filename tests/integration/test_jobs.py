@@ -82,7 +82,7 @@ CON = """[
     {"func": broken, "name": "broken", "days": 1},
     {"func": leaves, "name": "leaves", "days": 1},
     {"func": dies, "name": "dies", "days": 1},
-    {"func": long, "name": "slow", "days": 1, "timeout": 1},
+    {"func": long, "name": "slow", "days": 1, "timeout": 3},
     {"func": deaf, "name": "deaf", "days": 1, "timeout": 1},
     {"func": dies, "name": "skips", "days": 1},
     {"func": dies, "name": "queues", "days": 1, "overlap": "queue"},
@@ -158,13 +158,13 @@ def test_a_run_that_is_killed_from_outside_has_crashed(system):
     assert (record["kind"], record["signal"]) == ("job", 9)
 
 
-@pytest.mark.parametrize(("job", "ends"), [("slow", "in order"), ("deaf", "by force")])
-def test_a_run_over_its_timeout_is_ended(system, job, ends):
+@pytest.mark.parametrize(("job", "timeout", "ends"), [("slow", 3, "in order"), ("deaf", 1, "by force")])
+def test_a_run_over_its_timeout_is_ended(system, job, timeout, ends):
     """Row 51, overruns: interrupted, so that ``finally`` runs, and killed if that does not end it."""
     run = system.finished(system.run_job(f"work.{job}"))
 
     assert run["outcome"] == "timed_out"
-    assert 1 <= run["duration"] < 10
+    assert timeout <= run["duration"] < 10
     assert not is_alive(run["pid"])
     record = system.wait_until(lambda: [e for e in system.exits("work") if e["pid"] == run["pid"]], "it is recorded")[0]
     assert record["cause"] == "job_timeout"
@@ -239,11 +239,11 @@ def test_a_pause_holds_over_a_restart_of_everything(system):
     system.stop()
     system.up()
     assert system.job("work.often")["state"] == "paused"
-    count = len(system.runs("work.often"))
+    newest = system.runs("work.often")[0]["id"]
 
     system.admin.post("/admin/jobs/work.often/resume").raise_for_status()
 
-    system.wait_until(lambda: len(system.runs("work.often")) > count, "it runs again")
+    system.wait_until(lambda: system.runs("work.often")[0]["id"] != newest, "it runs again")
 
 
 def test_an_unknown_job_is_404(system):
@@ -288,8 +288,13 @@ def test_the_next_run_survives_a_restart_and_a_missed_one_is_made_up_for_once_or
     project.up()
 
     assert project.job("kept.later")["next_run"] == pytest.approx(due, abs=0.01)
-    missed = project.wait_until(lambda: project.runs("kept.strict", "missed"), "the miss is recorded")
-    assert len([run for run in missed if run["scheduled"] < stopped + 1.5]) == 1
+
+    def missed() -> list[dict]:
+        """Noticed by this supervisor; the one before may have been late, too."""
+        runs = project.runs("kept.strict", "missed")
+        return [run for run in runs if run["finished"] > stopped and run["scheduled"] < stopped + 1.5]
+
+    assert len(project.wait_until(missed, "the miss is recorded")) == 1
     made_up = project.wait_until(
         lambda: [run for run in project.runs("kept.patient", "succeeded") if run["started"] > stopped + 1], "it runs"
     )
@@ -367,6 +372,6 @@ def test_a_run_whose_supervisor_was_killed_is_on_record(project):
     project.kill()
     project.up()
 
-    ended = project.admin.get(f"/admin/runs/{run['id']}").json()
+    ended = project.finished(run)
     assert ended["outcome"] == "crashed"
     assert ended["message"]
