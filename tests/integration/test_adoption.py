@@ -53,7 +53,10 @@ def system(project: Project) -> Project:
     project.add_app("hello", "workbench", instances=2)
     project.add_app("other", "workbench")
     project.add_task("counting", TASK, con=CON)
-    return project.up()
+    project.up()
+    everything = {"gateway.1", "gateway.2", "hello.1", "hello.2", "other.1", "counting"}
+    project.wait_until(lambda: pids(project, *SERVING).keys() == everything, "all of it serves, not only one gateway")
+    return project
 
 
 def pids(system: Project, *kinds: str) -> dict[str, int]:
@@ -240,7 +243,7 @@ def test_a_run_goes_on_and_ends_well(system):
     started = system.wait_until(lambda: system.runs("counting.lasting")[0]["started"], "it has begun")
     pid = system.wait_until(lambda: pids(system, "job"), "its process runs")
     replace_supervisor(system)
-    assert pids(system, "job") == pid
+    system.wait_until(lambda: pids(system, "job") == pid, "it says again that it runs")
     assert system.runs("counting.lasting")[0]["outcome"] is None
     (system.folder / "go").touch()
     ended = system.finished(run)
@@ -266,7 +269,8 @@ def test_a_run_inside_its_service_goes_on(system):
     replace_supervisor(system)
     (system.folder / "go").touch()
     assert system.finished(run)["outcome"] == "succeeded"
-    assert len(re.findall("the run has seen it", system.plugin_log("counting"))) == 1
+    said = system.wait_until(lambda: re.findall("the run has seen it", system.plugin_log("counting")), "it is logged")
+    assert len(said) == 1
 
 
 def test_what_a_worker_leaves_behind_that_was_taken_over_is_ended(system):
