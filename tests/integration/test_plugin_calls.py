@@ -302,9 +302,13 @@ def test_the_death_of_a_gateway_fails_no_get(loaded, processes):
     """It is sent again by the client, to whichever gateway there is or comes."""
 
     def kill_gateway(project):
-        gateways = project.admin.get("/admin/processes", params={"kind": "gateway"}).json()
+        def running():
+            found = project.admin.get("/admin/processes", params={"kind": "gateway"}).json()
+            return [gateway["pid"] for gateway in found if gateway["state"] == "running"]
+
+        pid = project.wait_until(running, "a gateway serves")[0]
         project.forget_clients()
-        os.kill(gateways[0]["pid"], signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
 
     assert loaded(kill_gateway, processes).keys() == {"200"}
 
