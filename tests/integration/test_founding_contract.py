@@ -173,7 +173,7 @@ def test_a_worker_its_task_and_its_job_find_the_same_surroundings(system):
     system.wait_for_task("looks", "running")
     said = system.wait_until(lambda: f"task {json.dumps(SURROUNDINGS)}" in system.plugin_log("looks"), "it has looked")
     assert said
-    assert f"job {json.dumps(SURROUNDINGS)}" in system.plugin_log("shop")
+    system.wait_until(lambda: f"job {json.dumps(SURROUNDINGS)}" in system.plugin_log("shop"), "so has the job")
 
 
 def test_a_line_of_its_dotenv_file_that_cannot_be_read_is_noted(system):
@@ -232,9 +232,14 @@ class Plugin:
 
 
 def write_own_job(project: Project, version: object, work: str = "await asyncio.Event().wait()") -> None:
+    save_run_py(project, OWN_JOB.format(version=repr(version), work=work))
+
+
+def save_run_py(project: Project, text: str) -> None:
+    """As editors do it."""
     path = project.plugins / "worker" / "run.py"
     draft = path.with_name(".run.py.swp")
-    draft.write_text(OWN_JOB.format(version=repr(version), work=work))
+    draft.write_text(text)
     draft.rename(path)
 
 
@@ -280,7 +285,7 @@ def test_a_generation_that_is_not_taken_has_not_begun_its_job(own_job):
     own_job.expect_log("Plugin worker goes on as it was .* not here")
     code = OWN_JOB.format(version=2, work="pass")
     broken = "import os\nif os.environ['XCORE_CHILD'] == 'worker.2': raise ValueError('not here')\n"
-    (own_job.plugins / "worker" / "run.py").write_text(broken + code)
+    save_run_py(own_job, broken + code)
     own_job.wait_until(lambda: own_job.plugin("worker")["error"], "the error is shown")
     own_job.wait_until(lambda: own_job.plugin("worker")["state"] == "running", "the old one goes on")
     assert own_job.http.get("/app/worker/version").json() == 1

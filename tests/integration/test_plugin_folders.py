@@ -21,9 +21,10 @@ def system(project: Project) -> Project:
     return project.up()
 
 
-def deploy(project: Project, name: str, text: str) -> None:
+def deploy(project: Project, name: str, text: str, **keys: object) -> None:
     """Another folder, there in one step, as a deployment does it."""
-    project.add_code(name, text)
+    project.add_code(f".{name}", text, **keys)
+    (project.plugins / f".{name}").rename(project.plugins / name)
 
 
 def test_a_new_folder_is_served_and_a_removed_one_disabled(system):
@@ -93,7 +94,9 @@ def test_a_linked_folder_is_followed_to_where_it_is(system, tmp_path):
     draft.symlink_to(tmp_path / "2")
     draft.rename(link)
     wait_for_version(system, "release 2", "linked")
-    (tmp_path / "2" / "main.py").write_text(code("in place"))
+    draft = tmp_path / "2" / ".main.py.swp"
+    draft.write_text(code("in place"))
+    draft.rename(tmp_path / "2" / "main.py")
     wait_for_version(system, "in place", "linked")
 
 
@@ -110,6 +113,8 @@ def test_a_burst_of_saves_is_few_reloads(system):
     wait_for_version(system, 299)
     system.wait_until(lambda: len(system.plugin("shop")["instances"]) == 1, "one worker serves")
     assert len(system.exits("shop")) - before < 300 / 10
+    last = f"is reloaded: generation {system.plugin('shop')['generation']} "
+    system.wait_until(lambda: last in system.log, "the last reload is told")
     count = system.log.count("is reloaded")
     for noise in (
         ".venv/lib/a.py",
@@ -141,16 +146,14 @@ def test_a_changed_dotenv_and_manifest_are_followed(system):
     system.wait_until(lambda: system.http.get("/shop/mode").json() == "slower", "it is followed though Git ignores it")
     manifest.write_text(f'{manifest.read_text()}prefix = "/store"\ninstances = 2\n')
     system.wait_until(lambda: system.http.get("/store/mode").status_code == 200, "the prefix is followed")
-    assert len(system.plugin("shop")["instances"]) == 2
+    system.wait_until(lambda: len(system.plugin("shop")["instances"]) == 2, "two instances are left")
     assert system.http.get("/shop/mode").status_code == 404
 
 
 def test_the_refused_one_is_served_when_the_owner_of_its_prefix_is_disabled(system):
     """Row 44: while everything runs; the owner gets it back only when it is free."""
     system.expect_log(r"ERROR .* prefix '/shop' belongs to plugin 'shop'")
-    project = (system.plugins / "shop" / "pyproject.toml").read_text()
-    deploy(system, "rival", code("rival"))
-    (system.plugins / "rival" / "pyproject.toml").write_text(f'{project}prefix = "/shop"\n')
+    deploy(system, "rival", code("rival"), prefix="/shop")
     refused = {"state": "refused", "ready": 0, "wanted": 1, "restarts": 0}
     system.wait_until(lambda: system.health()["plugins"].get("rival") == refused, "the newcomer is refused")
     assert version(system) == 1
