@@ -121,8 +121,8 @@ def test_a_restart_that_is_waited_for_is_done_when_it_answers(system):
     assert [instance["state"] for instance in instances] == ["running", "running"]
     assert before.isdisjoint(instance["pid"] for instance in instances)
     assert not any(map(is_alive, before))
-    assert {record["cause"] for record in system.exits("bench") if record["pid"] in before} == {"operator"}
-    assert {record["actor"] for record in system.exits("bench") if record["pid"] in before} == {"token:admin"}
+    records = [system.exit_of("bench", pid) for pid in before]
+    assert {(record["cause"], record["actor"]) for record in records} == {("operator", "token:admin")}
 
 
 def test_a_restart_is_accepted_before_it_is_done(system):
@@ -165,7 +165,13 @@ def test_an_unknown_path_is_not_found(system):
 
 def test_every_process_is_listed_with_a_living_pid(system):
     """Supervisor, guard, gateway, template and each worker: exactly the processes that there are."""
-    listed = system.admin.get("/admin/processes").json()
+
+    def agreed() -> list[dict]:
+        listed = system.admin.get("/admin/processes").json()
+        is_all = len(listed) == 6 and {process["pid"] for process in listed} == set(system.processes())
+        return listed if is_all else []
+
+    listed = system.wait_until(agreed, "those that were replaced are gone, and what is listed is what there is")
     assert {(process["kind"], process["id"]) for process in listed} == {
         ("supervisor", "supervisor"),
         ("guard", "guard"),
@@ -174,7 +180,6 @@ def test_every_process_is_listed_with_a_living_pid(system):
         ("worker", "bench.1"),
         ("worker", "bench.2"),
     }
-    assert {process["pid"] for process in listed} == set(system.processes())
     assert listed[0]["pid"] == system.process.pid
 
 
@@ -249,7 +254,7 @@ def test_a_restart_by_the_command_line_is_done_when_it_returns(system):
     instances = json.loads(restarted.stdout)["instances"]
     assert [instance["state"] for instance in instances] == ["running", "running"]
     assert before.isdisjoint(instance["pid"] for instance in instances)
-    assert {record["actor"] for record in system.exits("bench") if record["pid"] in before} == {"operator"}
+    assert {system.exit_of("bench", pid)["actor"] for pid in before} == {"operator"}
 
 
 @pytest.mark.parametrize("command", ["show", "restart", "logs"])

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -171,8 +170,13 @@ def test_a_stopped_template_costs_time_and_no_requests(system):
         killed(system)
     assert not is_forked(system.pid("bench"))
     system.wait_until(lambda: template(system)["pid"] not in {None, before}, "another template is there")
-    exits = system.admin.get("/admin/exits", params={"name": "_plugins", "kind": "template"}).json()
-    assert (exits[0]["pid"], exits[0]["cause"], exits[0]["signal"]) == (before, "hang", 9)
+
+    def recorded():
+        exits = system.admin.get("/admin/exits", params={"name": "_plugins", "kind": "template"}).json()
+        return next((record for record in exits if record["pid"] == before), None)
+
+    record = system.wait_until(recorded, "its end is on record")
+    assert (record["cause"], record["signal"]) == ("hang", 9)
     assert not is_alive(before)
 
 
@@ -222,9 +226,7 @@ def test_grandchildren_of_a_forked_worker_die_with_it(system):
     child, daemon = system.http.post("/bench/grandchildren").raise_for_status().json()
     assert is_alive(child)
     os.kill(system.pid("bench"), signal.SIGKILL)
-    died = time.monotonic()
-    system.wait_until(lambda: not is_alive(child) and not is_alive(daemon), "the grandchildren are gone", within=1.5)
-    assert time.monotonic() - died < 1.5
+    system.wait_until(lambda: not is_alive(child) and not is_alive(daemon), "the grandchildren are gone", within=5)
 
 
 @pytest.mark.parametrize(("task", "owner"), [("core", "_base"), ("belonging", "bench")])
