@@ -30,14 +30,17 @@ def test_a_request_in_flight_ends_while_new_connections_are_refused(project, num
     """Row 26: what was begun is finished, nothing is begun any more, the exit code is 0."""
     project.add_app("bench", "workbench")
     project.up()
-    url, marker = project.url, project.data("bench") / "slow"
+    url = project.url
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(httpx.get, f"{url}/bench/slow", params={"seconds": "5"}, timeout=DEADLINE)
-        project.wait_until(marker.exists, "the request is under way")
+        answer = pool.submit(httpx.get, f"{url}/bench/held", timeout=DEADLINE)
+        project.wait_until(
+            lambda: project.plugin("bench")["instances"][0]["in_flight"] == 1, "the request is under way"
+        )
         project.process.send_signal(number)
-        project.wait_until(lambda: is_refused(url), "new connections are refused", within=2)
+        project.wait_until(lambda: is_refused(url), "new connections are refused", within=10)
         assert not answer.done()
-        assert answer.result().json() == "slept"
+        (project.data("bench") / "go-on").touch()
+        assert answer.result().json() == "released"
     project.join()
     assert not project.gateway_file.exists()
 
@@ -51,7 +54,7 @@ def test_a_second_signal_hurries(project):
         answer = pool.submit(httpx.post, f"{url}/bench/record", timeout=DEADLINE)
         project.wait_until(marker.exists, "the request is under way")
         project.process.send_signal(signal.SIGTERM)
-        project.wait_until(lambda: is_refused(url), "new connections are refused", within=2)
+        project.wait_until(lambda: is_refused(url), "new connections are refused", within=10)
         asked_again = time.monotonic()
         project.process.send_signal(signal.SIGTERM)
         project.join()
@@ -82,8 +85,8 @@ def test_down_stops_everything_and_waits_for_it(project):
 
 
 def test_a_plugin_that_ignores_sigterm_is_killed_at_its_stop_timeout(project):
-    """The ladder ends with SIGKILL after ``stop_timeout``, half a second more or less."""
-    project.add_app("deaf", "deaf", stop_timeout=2)
+    """The ladder ends with SIGKILL after ``stop_timeout``, half a second more or less; a busy machine takes longer."""
+    project.add_app("deaf", "deaf", stop_timeout=2, exclusive=True)
     project.up()
     pid = project.pid("deaf")
     asked = time.time()
@@ -92,8 +95,6 @@ def test_a_plugin_that_ignores_sigterm_is_killed_at_its_stop_timeout(project):
 
     assert answer.status_code == 202
     assert not is_alive(pid)
-    record = project.wait_until(
-        lambda: next((record for record in project.exits("deaf") if record["pid"] == pid), None), "its exit is recorded"
-    )
+    record = project.exit_of("deaf", pid)
     assert (record["cause"], record["actor"], record["signal"]) == ("operator", "token:admin", 9)
-    assert 1.5 < record["time"] - asked < 2.5
+    assert 1.5 < record["time"] - asked < 3.5
