@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -65,22 +64,25 @@ def everything_in(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def scratch_folders():
-    return {path.name for path in Path("/tmp").glob("xcore-doctor-*")}
+def scratch_folder(place):
+    """For what it makes and removes beside the project."""
+    folder = place.folder / "scratch"
+    folder.mkdir()
+    return folder
 
 
 def test_a_healthy_machine_lacks_nothing_and_is_left_as_it_was(place):
     """In little time: who has to wait does not ask. Tests of the rest of xcore need this machine to be one."""
-    before, scratch = everything_in(place.folder), scratch_folders()
+    scratch = scratch_folder(place)
+    before = everything_in(place.folder)
     started = time.monotonic()
     assert place.xcore("config", "check").returncode == 0
     yardstick = time.monotonic() - started
     started = time.monotonic()
-    code, checks = doctor(place)
+    code, checks = doctor(place, TMPDIR=str(scratch))
     assert time.monotonic() - started < max(5, 10 * yardstick)
     assert (code, results(checks, "missing")) == (0, set())
     assert everything_in(place.folder) == before
-    assert scratch_folders() <= scratch
 
 
 def test_without_a_project_the_machine_alone_is_examined(place):
@@ -189,9 +191,10 @@ def test_without_inotify_it_is_told_how_changes_are_noticed(place, what, problem
 
 def test_an_index_that_nobody_serves_is_a_warning(place):
     """What is installed goes on working."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        number = server.getsockname()[1]
-    code, checks = doctor(place, PIP_INDEX_URL=f"http://me:secret@127.0.0.1:{number}/simple")
+    with socket.socket() as nobody:  # bound, so that no other takes the port, and not listening
+        nobody.bind(("127.0.0.1", 0))
+        number = nobody.getsockname()[1]
+        code, checks = doctor(place, PIP_INDEX_URL=f"http://me:secret@127.0.0.1:{number}/simple")
     assert (code, checks["package index"]["result"]) == (0, "warning")
     assert "secret" not in json.dumps(checks)
 
@@ -220,10 +223,11 @@ def test_as_process_1_it_examines_as_ever(place):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_who_ends_it_ends_all_that_it_has_started(place, number):
     """Here it waits for an index that accepts and says nothing."""
-    before, scratch = everything_in(place.folder), scratch_folders()
+    scratch = scratch_folder(place)
+    before = everything_in(place.folder)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place.index = {"PIP_INDEX_URL": f"http://127.0.0.1:{silent.getsockname()[1]}/simple"}
-        place.start((XCORE, "doctor"), **place.index)
+        place.start((XCORE, "doctor"), TMPDIR=str(scratch), **place.index)
         silent.settimeout(DEADLINE)
         with silent.accept()[0]:
             place.process.send_signal(number)
@@ -231,7 +235,6 @@ def test_who_ends_it_ends_all_that_it_has_started(place, number):
             place.process = None
             assert place.processes() == {}
     assert everything_in(place.folder) - before <= {"up.log", "up.out"}
-    assert scratch_folders() <= scratch
 
 
 @pytest.mark.environment
