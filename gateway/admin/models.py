@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from plugin_runtime.views import TokenView
 
@@ -12,13 +12,12 @@ Trigger = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 TokenRole = Literal["user", "admin", "root", "superadmin"]
 
 
-@dataclass(frozen=True)
-class ExceptionResponse:
+class ExceptionResponse(BaseModel):
     """The body of every failure. ``extension``: what programs want to read without parsing the message."""
 
     type: str
     message: str
-    extension: dict[str, Any] = field(default_factory=dict)
+    extension: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
