@@ -17,6 +17,7 @@ UrlOption = Annotated[
     str, typer.Option("--url", help="Ask a gateway over HTTP instead, with the token in XCORE_TOKEN.", metavar="URL")
 ]
 TailOption = Annotated[int, typer.Option("--tail", "-n", min=1, help="Lines from the end.")]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Then print what comes, until ^C.")]
 WaitOption = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait until it is done; 0 = do not wait.")]
 
 DEFAULT_CONFIG = Path("config.json")

@@ -5,9 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from supervisor.cli.logs import print_log
 from supervisor.cli.options import (
     DEFAULT_CONFIG,
     ConfigOption,
+    FollowOption,
     JsonOption,
     TailOption,
     Target,
@@ -156,9 +158,10 @@ def logs(
     json: JsonOption = False,
     url: UrlOption = "",
     tail: TailOption = 100,
+    follow: FollowOption = False,
 ) -> None:
     """Print what a plugin wrote to stdout and stderr."""
-    print_answer(Target(config, url).call("plugins.logs", name=name, tail=tail), print_lines, json=json)
+    print_log(Target(config, url), "plugins.logs", name, tail, follow=follow, json=json)
 
 
 @app.command()

@@ -7,16 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from plugin_runtime.protocol import Cause
+from supervisor.cli.logs import print_log
 from supervisor.cli.options import (
     DEFAULT_CONFIG,
     ConfigOption,
+    FollowOption,
     JsonOption,
     TailOption,
     Target,
     UrlOption,
     WaitOption,
 )
-from supervisor.cli.output import duration, print_answer, print_lines, print_table
+from supervisor.cli.output import duration, print_answer, print_table
 from supervisor.cli.supervised import (
     brief_error,
     not_running,
@@ -111,9 +113,10 @@ def logs(
     json: JsonOption = False,
     url: UrlOption = "",
     tail: TailOption = 100,
+    follow: FollowOption = False,
 ) -> None:
     """Print what a task and the runs of its jobs wrote to stdout and stderr."""
-    print_answer(Target(config, url).call("tasks.logs", name=name, tail=tail), print_lines, json=json)
+    print_log(Target(config, url), "tasks.logs", name, tail, follow=follow, json=json)
 
 
 @app.command()

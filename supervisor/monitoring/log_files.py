@@ -8,7 +8,7 @@ loop.
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,6 +39,11 @@ class Rotation:
     """Bytes of one file. Only a single line longer than that exceeds it."""
     files: int = 5
     """The one being written and the older ones, ``<name>.log.1`` the youngest of them."""
+
+    def paths(self, folder: Path, name: str) -> list[Path]:
+        """Where the files of a log are, as far as they are there; newest first."""
+        older = (f"{name}.log.{number}" for number in range(1, self.files))
+        return [folder / file for file in (f"{name}.log", *older)]
 
 
 class LogFiles:
@@ -78,15 +83,12 @@ class LogFiles:
                     tail.prepend_end_of(file)
         return tail.lines()
 
-    def _paths(self, name: str) -> Iterator[Path]:
-        """Newest first."""
-        yield self._folder / f"{name}.log"
-        for number in range(1, self._rotation.files):
-            yield self._folder / f"{name}.log.{number}"
+    def _paths(self, name: str) -> list[Path]:
+        return self._rotation.paths(self._folder, name)
 
     def _fill(self, name: str, data: bytes, start: int) -> int:
         """Write the lines that the newest file has room for; return where the next one starts."""
-        with _open_for_append(next(self._paths(name))) as file:
+        with _open_for_append(self._paths(name)[0]) as file:
             size = file.tell()
             room = max(self._rotation.size - size, 0)
             end = data.rfind(b"\n", start, start + room) + 1
@@ -98,7 +100,7 @@ class LogFiles:
             return end
 
     def _rotate(self, name: str) -> None:
-        paths = list(self._paths(name))
+        paths = self._paths(name)
         paths[-1].unlink(missing_ok=True)
         for older, newer in pairwise(reversed(paths)):
             with suppress(FileNotFoundError):

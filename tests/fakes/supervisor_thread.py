@@ -19,7 +19,9 @@ class SupervisorThread:
 
     def __enter__(self):
         self._thread.start()
-        self._server = CommandServer(self._path, self._perform)
+        self._server = CommandServer(
+            self._path, self._perform, is_ours=lambda _pid: False
+        )  # commands are children of the test
         self._run(self._server.start())
         return self
 
