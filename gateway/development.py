@@ -1,4 +1,5 @@
-"""What a gateway adds to its errors in development mode: why a plugin is not served, for whoever develops it.
+"""What a gateway adds to its errors in development mode: why a plugin is not served, or what it raised instead of an
+answer, for whoever develops it.
 
 The door is bound to this machine then. What is shown goes only to requests that name it so: a page from elsewhere that
 has its name resolved to this machine could read it otherwise, and so could whoever is let in by a tunnel.
@@ -15,6 +16,7 @@ from gateway import error_page
 from gateway.errors import (
     GatewayError,
     PluginDiedError,
+    PluginFailedError,
     PluginTimedOutError,
     PluginUnavailableError,
     RequestFailedError,
@@ -24,16 +26,18 @@ from gateway.errors import (
 )
 from gateway.headers import Field
 from gateway.upstreams import Pool
+from plugin_runtime.framing import EXPLAIN, RequestHead
 from plugin_runtime.gateway_protocol import PluginTrouble, Refusal
 from plugin_runtime.protocol import PluginState
+from plugin_runtime.wire import Decoder, WireError
 
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _JSON = "application/json"
-_EXPLAINED = (PluginUnavailableError, PluginDiedError, PluginTimedOutError)
+_EXPLAINED = (PluginUnavailableError, PluginDiedError, PluginTimedOutError, PluginFailedError)
 
 
 class Development:
-    """Keeps what the supervisor says of plugins that are not served."""
+    """Keeps what the supervisor says of plugins that are not served, and reads what workers say of failed requests."""
 
     def __init__(self) -> None:
         self._troubles: dict[str, PluginTrouble] = {}
@@ -56,12 +60,20 @@ class Development:
         error = PluginUnavailableError(route.plugin, route.state, Refusal.UNAVAILABLE, route.retry_after)
         return self._as_json(error, route.state)
 
+    def asking(self, head: RequestHead, fields: Iterable[Field]) -> RequestHead:
+        """Have the worker explain what its app raises, where the client may be told; ``fields`` are the client's."""
+        if not _is_of_this_machine(dict(fields)):
+            return head
+        return head._replace(state={**head.state, EXPLAIN: True})
+
     def render(self, error: GatewayError, method: str, fields: Iterable[Field], pool: Pool) -> Response:
         """Return the whole answer of a request to a plugin that failed."""
         told = dict(fields)
         if not isinstance(error, _EXPLAINED) or not _is_of_this_machine(told):
             return render(error)
-        if method in {"GET", "HEAD"} and prefers_html(told.get(b"accept", b"").decode("latin-1")):
+        # A form that was sent is no page to come back to, but what it has raised is to be seen at once.
+        has_page = method in {"GET", "HEAD"} or isinstance(error, PluginFailedError)
+        if has_page and prefers_html(told.get(b"accept", b"").decode("latin-1")):
             return self._as_page(error, pool.route.state)
         return self._as_json(error, pool.route.state)
 
@@ -72,7 +84,8 @@ class Development:
 
     def _as_json(self, error: RequestFailedError, state: str) -> Response:
         trouble = self._trouble(error)
-        details = {key: value for key, value in asdict(trouble).items() if key not in {"plugin", "progress"}}
+        unsaid = {"plugin", "progress"} if trouble.frames else {"plugin", "progress", "frames"}
+        details = {key: value for key, value in asdict(trouble).items() if key not in unsaid}
         more: dict[str, Any] = {
             "error": details if trouble.type else None,
             "progress": trouble.progress,
@@ -81,6 +94,8 @@ class Development:
         return render(error, more)
 
     def _trouble(self, error: RequestFailedError) -> PluginTrouble:
+        if isinstance(error, PluginFailedError):
+            return _trouble_of_request(error)
         if isinstance(error, PluginTimedOutError):  # by code that serves, whatever may be wrong with newer code
             hint = "have it answer sooner, or allow it more seconds with request_timeout in its manifest"
             return PluginTrouble(error.plugin, type=error.type, message=error.message, hint=hint)
@@ -106,6 +121,20 @@ def _weight(parameters: Iterable[str]) -> float:
             except ValueError:
                 return 0.0
     return 1.0
+
+
+def _trouble_of_request(error: PluginFailedError) -> PluginTrouble:
+    """What the worker told; foreign code runs there, so that it may be anything."""
+    nothing = PluginTrouble(error.plugin, type=error.type, message=error.message)
+    try:
+        told = [envelope.message for envelope in Decoder().feed(error.details)]
+    except WireError:
+        return nothing
+    match told:
+        case [PluginTrouble() as trouble]:
+            return trouble
+        case _:
+            return nothing
 
 
 def _is_of_this_machine(fields: dict[bytes, bytes]) -> bool:

@@ -201,7 +201,7 @@ class Exchange:
             logger.warning("Response of plugin %r broken off: %s", self._plugin, error.reason)
             self._client.broken(error.reason)
         elif error.kind is StreamErrorKind.APP_FAILED:
-            self._refuse(PluginFailedError(self._plugin, error.reason))
+            self._refuse(PluginFailedError(self._plugin, error.reason, error.details))
         elif member is not None and may_resend(delivery := self._delivery(accepted=accepted), None):
             self._wait(self._resend(member, delivery, error.reason))
         else:

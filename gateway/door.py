@@ -78,6 +78,8 @@ class Door:
                 return
         visit = Visit(receive, send, self._renderer(scope, pool))
         head = self._head(scope, forwarded)
+        if self._development is not None:
+            head = self._development.asking(head, scope["headers"])
         await visit.run(self._dispatcher, pool, head, self._watch, has_body=forwarded.has_body)
 
     def _renderer(self, scope: Scope, pool: Pool) -> Render:

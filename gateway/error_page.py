@@ -1,4 +1,4 @@
-"""The page that a browser gets in development mode for a plugin that is not served. Pure.
+"""The page that a browser gets in development mode for a plugin that is not served, or raised. Pure.
 
 Whatever a plugin says is foreign text: it goes through ``_text`` and nowhere else. Nothing is loaded from anywhere, and
 only the script and the style below may run, by their hashes.
@@ -86,6 +86,7 @@ def page(plugin: str, state: str, error: RequestFailedError, trouble: PluginTrou
         f"<p>{_text(trouble.message or error.message)}</p>",
         *_advice(trouble),
         *_block("Where", trouble.excerpt, trouble.location),
+        *_block("In its own code", [line for frame in trouble.frames for line in frame.splitlines()]),
         *_block("Traceback", traceback),
         *_block("Its last lines", log_tail),
         *_block("Its environment is being built", trouble.progress),

@@ -205,12 +205,16 @@ class PluginDiedError(RequestFailedError):
 
 
 class PluginFailedError(RequestFailedError):
-    """The traceback is in the plugin's log, not in the answer."""
+    """The traceback is in the plugin's log, and in ``details`` where the worker was asked to explain.
+
+    What is in them is for a developer on this machine, never part of the plain answer.
+    """
 
     refusal = Refusal.FAILED
 
-    def __init__(self, plugin: str, reason: str) -> None:
+    def __init__(self, plugin: str, reason: str, details: bytes = b"") -> None:
         super().__init__(plugin, f"plugin {plugin!r} failed: {reason}")
+        self.details = details
 
 
 class PluginTimedOutError(RequestFailedError):

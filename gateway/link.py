@@ -205,7 +205,7 @@ class Link(FrameConnection):
     def failed_received(self, header: Header, body: bytes) -> None:
         if stream := self._find(header[1]):
             self.forget(stream)
-            stream.sink.failed(StreamError(StreamErrorKind.APP_FAILED, header[2]))
+            stream.sink.failed(StreamError(StreamErrorKind.APP_FAILED, header[2], body))
 
     def _find(self, number: int) -> Stream | None:
         # What comes for a stream that is over was on its way when it ended: not an error, and dropped.

@@ -20,12 +20,16 @@ class StreamErrorKind(Enum):
 
 
 class StreamError(Exception):
-    """A response that will not come, or not be completed; ``reason`` is a sentence for people."""
+    """A response that will not come, or not be completed; ``reason`` is a sentence for people.
 
-    def __init__(self, kind: StreamErrorKind, reason: str) -> None:
+    ``details``: what the worker told besides, since it was asked to explain.
+    """
+
+    def __init__(self, kind: StreamErrorKind, reason: str, details: bytes = b"") -> None:
         super().__init__(f"{kind.value}: {reason}")
         self.kind = kind
         self.reason = reason
+        self.details = details
 
 
 class ResponseSink(Protocol):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from plugin_runtime.excerpt import excerpt
+from plugin_runtime.gateway_protocol import PluginTrouble
 from plugin_runtime.import_hints import PluginHints
 from plugin_runtime.protocol import Failed, Phase
 from plugin_runtime.sources import SourceFolders
@@ -19,6 +20,12 @@ _MESSAGE_LIMIT = 4000
 """Characters; some libraries put whole documents into their exceptions."""
 _TRACEBACK_LIMIT = 20_000
 """Characters; the end of a traceback is what matters."""
+_REQUEST_TRACEBACK_LIMIT = 7000
+_MOST_FRAMES = 7
+_FRAME_LIMIT = 500
+_WORD_LIMIT = 300
+"""Characters of what is told of a request, and frames of its traceback: with _MESSAGE_LIMIT and the longest excerpt
+less than 64 KiB, were each of them four bytes."""
 _OS_MODULE = frozenset({os.__file__, "<frozen os>"})
 """How tracebacks name the module os."""
 _OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 - compared as strings
@@ -97,6 +104,21 @@ class FailureReport:
         failed = self.of(error.__cause__ or error, Phase.LIFESPAN)
         return replace(failed, permanent=False, hint=failed.hint or getattr(error, "hint", ""))
 
+    def of_request(self, error: BaseException, plugin: str) -> PluginTrouble:
+        """Describe what the app of ``plugin`` raised instead of an answer; fits into one frame of the link."""
+        file, line = self._place(error)
+        own = [frame for frame in traceback.extract_tb(error.__traceback__) if self._relative(frame.filename)]
+        return PluginTrouble(
+            plugin,
+            type=_cut(type(error).__name__),
+            message=exception_line(error),
+            hint=_cut(self._hint(error)),
+            location=_cut(f"{self._relative(file)}:{line}") if file else "",
+            excerpt=[sendable(shown) for shown in excerpt(linecache.getlines(file), line)],
+            frames=[sendable(frame.rstrip()[:_FRAME_LIMIT]) for frame in traceback.format_list(own[-_MOST_FRAMES:])],
+            traceback=author_traceback(error)[-_REQUEST_TRACEBACK_LIMIT:],
+        )
+
     def _hint(self, error: BaseException) -> str:
         if isinstance(error, ModuleNotFoundError):
             return self.hints.of(error.name) if error.name else ""
@@ -141,6 +163,10 @@ def author_traceback(error: BaseException) -> str:
 def sendable(text: str) -> str:
     """Names of files that are not UTF-8 appear as lone surrogates, which no message can carry."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _cut(text: str) -> str:
+    return sendable(text[:_WORD_LIMIT])
 
 
 def _what(error: BaseException) -> str:

@@ -30,6 +30,10 @@ MAX_CREDIT = 2**31 - 1
 WINDOW = 256 * 1024
 """Body bytes per stream that our ends take before they give credit again."""
 
+EXPLAIN = "explain"
+"""Member of a request's ``state`` in development mode: the gateway may tell its client what the app raises. No app
+sees it."""
+
 IDEMPOTENT_METHODS = frozenset(
     {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH", "QUERY"}
 )
@@ -56,7 +60,7 @@ class FrameType(IntEnum):
     RESPONSE = 11  # worker: status, header fields, whether the body ends here; body: its first chunk
     CREDIT = 12  # either end: so many more body bytes are welcome
     CANCEL = 13  # gateway: reason; nobody waits for the response any more
-    FAILED = 14  # worker: reason; the response will not be completed
+    FAILED = 14  # worker: reason; the response will not be completed; body: more of it, for who asked with EXPLAIN
 
 
 # Members of an IntEnum are slow to look up before Python 3.12; these are used for every request.
@@ -64,7 +68,7 @@ _REQUEST = FrameType.REQUEST.value
 _BODY = FrameType.BODY.value
 _RESPONSE = FrameType.RESPONSE.value
 _FIRST_STREAM_TYPE = _REQUEST
-_WITH_BODY = frozenset({_REQUEST, _BODY, _RESPONSE})
+_WITH_BODY = frozenset({_REQUEST, _BODY, _RESPONSE, FrameType.FAILED.value})
 
 
 class FramingError(ValueError):
@@ -158,8 +162,8 @@ def cancel(stream: int, reason: str) -> bytes:
     return _frame((FrameType.CANCEL, stream, reason[:MAX_ITEMS]))
 
 
-def failed(stream: int, reason: str) -> bytes:
-    return _frame((FrameType.FAILED, stream, reason[:MAX_ITEMS]))
+def failed(stream: int, reason: str, *, body_length: int = 0) -> bytes:
+    return _frame((FrameType.FAILED, stream, reason[:MAX_ITEMS]), body_length)
 
 
 # --- decoding -----------------------------------------------------------------------------------------------

@@ -27,7 +27,8 @@ class Refusal(str, Enum):
 
 @dataclass(frozen=True)
 class PluginTrouble:
-    """Why a plugin is not served, for whoever develops it; told in development mode only.
+    """Why a plugin is not served, or what it raised instead of an answer, for whoever develops it; told in development
+    mode only.
 
     Fields are those of views.PluginError; none is set where nothing is wrong.
     """
@@ -40,6 +41,7 @@ class PluginTrouble:
     location: str = ""
     excerpt: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    frames: list[str] = field(default_factory=list)  # of a request: those of its traceback that are the plugin's own
     traceback: str = ""
     log_tail: list[str] = field(default_factory=list)
     progress: list[str] = field(default_factory=list)  # last lines of its installer, while that runs

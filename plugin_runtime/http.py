@@ -28,10 +28,11 @@ App = Callable[
 _NO_BODY_STATUS = frozenset({204, 304})
 _FORBIDDEN_IN_FIELDS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _FIELD_OVERHEAD = 16  # bytes that msgpack may add to one header field, rounded up
-_INTERNAL_ERROR = b"Internal Server Error"
+INTERNAL_ERROR = b"Internal Server Error"
+"""Our answer for an app that has none, and that of Starlette and others for theirs."""
 _INTERNAL_ERROR_FIELDS = (
     (b"content-type", b"text/plain; charset=utf-8"),
-    (b"content-length", b"%d" % len(_INTERNAL_ERROR)),
+    (b"content-length", b"%d" % len(INTERNAL_ERROR)),
 )
 
 
@@ -318,11 +319,15 @@ class Exchange:
             "%s: %s %s", reason, self.scope["method"], self.scope["raw_path"].decode("latin-1"), exc_info=error
         )
         if self._stage in (Stage.NO_HEAD, Stage.HEAD_HELD):
-            self._head = (500, list(_INTERNAL_ERROR_FIELDS))
-            self._stage = Stage.HEAD_HELD
-            self._emit(b"" if self.scope["method"] == "HEAD" else _INTERNAL_ERROR, end=True)
+            self._answer_instead(error)
         else:
             self._fail(reason)
+
+    def _answer_instead(self, error: Optional[BaseException]) -> None:
+        """Answer for an app of which nothing has left; ``error``: what it raised, if anything."""
+        self._head = (500, list(_INTERNAL_ERROR_FIELDS))
+        self._stage = Stage.HEAD_HELD
+        self._emit(b"" if self.scope["method"] == "HEAD" else INTERNAL_ERROR, end=True)
 
     def _fail(self, reason: str) -> None:
         if not self.complete:

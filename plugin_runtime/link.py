@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from plugin_runtime import framing, protocol
+from plugin_runtime.explained import Explain, ExplainedExchange
 from plugin_runtime.frame_connection import FrameConnection
 from plugin_runtime.framing import FrameType, FramingError, Header
 from plugin_runtime.http import App, Exchange, Mounting, build_scope
@@ -33,6 +34,7 @@ class _Service:
     app: App
     secret: bytes
     mounting: Mounting
+    explain: Optional[Explain]
 
 
 class _Tally:
@@ -108,8 +110,7 @@ class _GatewayConnection(FrameConnection):
             raise FramingError(f"stream {stream} used twice")
         self._last_stream = stream
         head = framing.RequestHead._make(header[2:-1])
-        scope = build_scope(head, self._service.mounting)
-        exchange = Exchange(self, stream, scope, window=framing.WINDOW, credit=self._credit)
+        exchange = self._exchange(stream, build_scope(head, self._service.mounting))
         exchange.upload.received(body, end=end)
         self._exchanges[stream] = exchange
         if head.idempotent:
@@ -117,6 +118,12 @@ class _GatewayConnection(FrameConnection):
         else:
             self.send(framing.accepted(stream))
             self._accepted.append(exchange)
+
+    def _exchange(self, stream: int, scope: dict[str, Any]) -> Exchange:
+        explain = self._service.explain
+        if scope["state"]["xcore"].pop(framing.EXPLAIN, False) and explain is not None:
+            return ExplainedExchange(self, stream, scope, window=framing.WINDOW, credit=self._credit, explain=explain)
+        return Exchange(self, stream, scope, window=framing.WINDOW, credit=self._credit)
 
     def body_received(self, header: Header, body: bytes) -> None:
         if exchange := self._find(header[1]):
@@ -213,7 +220,7 @@ class LinkServer:
     """Serves ``app`` to the gateways that know ``secret``; made inside a running event loop.
 
     ``prefix`` and ``path_mode`` ("full" or "stripped") say what the app sees as its path; ``lifespan_state`` is what
-    its lifespan left behind for all requests.
+    its lifespan left behind for all requests. ``explain`` describes what the app raises, for gateways that ask.
     """
 
     def __init__(
@@ -225,10 +232,11 @@ class LinkServer:
         prefix: str = "",
         path_mode: str = "full",
         lifespan_state: Optional[Mapping[str, Any]] = None,
+        explain: Optional[Explain] = None,
     ) -> None:
         mounting = Mounting(prefix, path_mode, {} if lifespan_state is None else lifespan_state)
         self._path = Path(path)
-        self._service = _Service(app, secret, mounting)
+        self._service = _Service(app, secret, mounting, explain)
         self._tally = _Tally()
         self._server: Optional[asyncio.AbstractServer] = None
         self._connections: set[_GatewayConnection] = set()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Optional
 
 from plugin_runtime import contracts, event_loop, local_side, validator
@@ -100,7 +101,7 @@ class Worker:
         self._watch_signals()
         await asyncio.sleep(0)  # an import may have taken long: hear first what was said meanwhile
         await self._start_up(served.app, report)
-        await self._listen(served)
+        await self._listen(served, report)
         self._channel.send(Progress(Phase.READY.value))
         self._announce(served)
         self._start_own_job(loaded)
@@ -121,7 +122,7 @@ class Worker:
             # Databases and other services come back: worth another start, whatever the app raised.
             raise StartFailedError([report.of_lifespan(error)]) from error
 
-    async def _listen(self, served: ServedApp) -> None:
+    async def _listen(self, served: ServedApp, report: FailureReport) -> None:
         link = LinkServer(
             served.app,
             path=self._settings.link_path,
@@ -129,6 +130,7 @@ class Worker:
             prefix=served.root_path,
             path_mode=served.path_mode,
             lifespan_state=self._lifespan.state if self._lifespan else None,
+            explain=partial(report.of_request, plugin=self._settings.plugin),
         )
         await link.start()
         self._link = link

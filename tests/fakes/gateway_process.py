@@ -158,11 +158,13 @@ class GatewayInLoop:
     def has_ended(self):
         return self._task.done()
 
-    async def serve(self, app, plugin="hello", prefix="/hello", **fields):
+    async def serve(self, app, plugin="hello", prefix="/hello", explain=None, **fields):
         """Serve an ASGI function under a prefix, in the place of what was there."""
         self._version += 1
         path, secret = str(self._folder / f"{self._version}.link"), b"secret"
-        server = self._workers[plugin, self._version] = LinkServer(app, path=path, secret=secret, prefix=prefix)
+        server = self._workers[plugin, self._version] = LinkServer(
+            app, path=path, secret=secret, prefix=prefix, explain=explain
+        )
         await server.start()
         target = Upstream(f"{plugin}.1", f"{plugin}.1:{self._version}", path, secret)
         await self.route(Route(plugin, prefix, [target], **fields))

@@ -3,13 +3,17 @@
 import asyncio
 import base64
 import hashlib
+import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from gateway.development import Development, prefers_html
+from gateway.errors import PluginFailedError
 from gateway.settings import ParkingLimits
-from plugin_runtime.gateway_protocol import PluginTrouble
+from plugin_runtime import wire
+from plugin_runtime.gateway_protocol import PluginTrouble, Wake
 from plugin_runtime.protocol import Route, UpstreamDied
 from tests.fakes.gateway_process import GatewayInLoop, respond
 
@@ -174,15 +178,109 @@ async def failing(scope, receive, send):
     raise RuntimeError("the plugin's own business")
 
 
-def test_an_application_that_fails_to_answer_has_no_page(tmp_path):
-    """It is served, and its errors are its own."""
+def explain(error):
+    text = str(error)
+    return PluginTrouble(
+        "hello",
+        type=type(error).__name__,
+        message=text,
+        location="main.py:7",
+        excerpt=[f">    7 | {text}"],
+        frames=["File main.py, line 7\n    {text}"],
+        traceback="Traceback (most recent call last):\n  File routing.py, line 300",
+    )
+
+
+async def ask_failing(gateway, app=failing, explained=explain, **request):
+    await gateway.serve(app, explain=explained)
+    return await (await gateway.connect()).ask(**{"path": "/hello", "fields": [BROWSER], "host": HERE} | request)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_browser_gets_a_page_of_what_an_application_raised(tmp_path, method):
+    """Where, the frames of its own code, then the whole; browsers send forms, too. It never asks again itself."""
 
     async def scenario(gateway):
-        await gateway.serve(failing)
-        answer = await (await gateway.connect()).ask("/hello", fields=[BROWSER], host=HERE)
-        assert (answer.status, b"<html" in answer.body) == (500, False)
+        page = await ask_failing(gateway, method=method)
+        assert (page.status, page.fields["content-type"]) == (500, "text/html; charset=utf-8")
+        text = page.body.decode()
+        told = ["<h1>RuntimeError</h1>", "the plugin&#x27;s own business", "main.py:7", "In its own code", "routing.py"]
+        assert [text.find(part) for part in told] == sorted(text.find(part) for part in told)
+        assert text.find(told[0]) > 0
+        assert "<script>" not in text
+        assert gateway.tallies.of("hello").refused["failed"] == 1
 
     run(tmp_path, scenario, TROUBLE)
+
+
+def test_a_program_gets_what_an_application_raised_in_the_error_model(tmp_path):
+    """Type and message as ever, the rest in the extension."""
+
+    async def scenario(gateway):
+        answer = await ask_failing(gateway, fields=["accept: */*"])
+        body = answer.json()
+        assert (answer.status, body["type"]) == (500, "PluginFailed")
+        assert body["message"] == "plugin 'hello' failed: RuntimeError: the plugin's own business"
+        error = body["extension"]["error"]
+        assert (error["type"], error["location"]) == ("RuntimeError", "main.py:7")
+        assert (len(error["frames"]), error["traceback"].splitlines()[-1]) == (1, "  File routing.py, line 300")
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("evil", [SCRIPT, ATTRIBUTE, "</pre></style></title>" + SCRIPT], ids=["tag", "quote", "close"])
+def test_whatever_an_application_raised_is_text(tmp_path, evil):
+    """It may quote what the request said: a link to a page of ours must run nothing."""
+
+    def explained(error):
+        texts = dict.fromkeys(("type", "message", "hint", "location", "traceback"), evil)
+        return PluginTrouble(evil, **texts, excerpt=[evil, f"> {evil}"], frames=[evil])
+
+    async def scenario(gateway):
+        text = (await ask_failing(gateway, explained=explained)).body.decode()
+        assert evil not in text
+        assert (text.count("<script>"), text.count("<img")) == (0, 0)
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(("host", "is_developed"), [("shop.example", True), (HERE, False)], ids=["elsewhere", "normal"])
+def test_what_an_application_raised_stays_in_its_process_where_it_may_not_be_told(tmp_path, host, is_developed):
+    """No worker is asked for it, so that none can leak it."""
+    asked = []
+
+    async def scenario(gateway):
+        answer = await ask_failing(gateway, explained=asked.append, host=host)
+        assert (answer.status, answer.body) == (500, b"Internal Server Error")
+        assert asked == []
+
+    run(tmp_path, scenario, is_developed=is_developed)
+
+
+def test_no_application_sees_that_its_developer_is_told(tmp_path):
+    """What it finds in its scope is the same everywhere."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(set(scope["state"]["xcore"]))
+        await respond(send)
+
+    async def scenario(gateway):
+        await ask_failing(gateway, app)
+        await ask_failing(gateway, app, host="shop.example")
+        assert seen == [{"user", "request_id"}] * 2
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("details", [b"", b"nonsense", wire.encode(PluginTrouble("a")) * 2, wire.encode(Wake("a"))])
+def test_a_worker_that_tells_nonsense_of_a_failure_has_failed_all_the_same(details):
+    """Foreign code runs in it."""
+    error = PluginFailedError("hello", "it raised", details)
+    pool = SimpleNamespace(route=FAILED)
+    status, _, body = Development().render(error, "GET", [(b"host", HERE.encode())], pool)
+    assert status == 500
+    assert json.loads(body)["extension"]["error"]["message"] == "plugin 'hello' failed: it raised"
 
 
 def test_other_methods_get_no_page(tmp_path):

@@ -64,6 +64,41 @@ def test_the_page_follows_the_author_until_the_plugin_serves(system):
     assert system.plugin("shop")["error"] is None
 
 
+RAISING = """
+from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/pid")
+def pid(text: str = "<script>no luck</script>"):
+    raise LookupError(text)
+"""
+
+
+def test_an_exception_in_an_endpoint_is_shown_where_it_was_raised(system):
+    """FastAPI answers a bare 500 for it, and raises it to the server after that."""
+    save(system, RAISING)
+    system.wait_until(
+        lambda: system.http.get("/shop/pid", headers=BROWSER).status_code == 500, "the code that raises is served"
+    )
+    page = system.http.get("/shop/pid", headers=BROWSER)
+    assert "<h1>LookupError</h1>" in page.text
+    assert "&lt;script&gt;no luck&lt;/script&gt;" in page.text
+    assert "<script>" not in page.text
+    assert "<strong>&gt;    9 |     raise LookupError(text)</strong>" in page.text
+    assert page.text.index("In its own code") < page.text.index("fastapi/routing.py")
+    answer = system.http.get("/shop/pid")
+    assert (answer.status_code, answer.json()["type"]) == (500, "PluginFailed")
+    assert answer.json()["extension"]["error"]["location"] == "main.py:9"
+
+    take_over(system)
+    system.wait_until(
+        lambda: system.http.get("/shop/pid", headers=BROWSER).text == "Internal Server Error",
+        "nothing is told any more",
+    )
+
+
 def test_development_mode_is_kept_by_an_upgrade_and_lost_without_the_option(system):
     """Gateways are replaced where they may tell more, or less, than the one that takes over says."""
     assert shows_details(system)

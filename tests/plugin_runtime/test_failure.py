@@ -1,12 +1,14 @@
 """What an author reads when an import fails."""
 
 import importlib
+import json
 import sys
 
 import pytest
 
 from plugin_runtime import contracts
 from plugin_runtime.failure import StartFailedError
+from plugin_runtime.framing import MAX_BODY
 from plugin_runtime.import_hints import PluginHints
 from plugin_runtime.protocol import Failed, Phase
 from plugin_runtime.sources import SourceFolders
@@ -50,6 +52,38 @@ def test_a_module_that_is_missing_comes_with_what_to_do(tmp_path, statement, hin
     failed = failure_of(tmp_path, {"run.py": statement + "\n"}, ignored=["secret.py"])
     assert (hint in failed.hint) if hint else failed.hint == ""
     assert failed.permanent
+
+
+def raised_by(tmp_path, body):
+    """What the call of a plugin's endpoint raises, through a library that calls it."""
+    settings = make_plugin(tmp_path, {"run.py": f"import json\n\ndef endpoint(text):\n    {body}\n"})
+    report = contracts.prepare(settings)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "plugins"]:
+        del sys.modules[name]
+    endpoint = importlib.import_module("plugins.hello.run").endpoint
+    try:
+        json.loads("{}", object_hook=endpoint)
+    except Exception as error:  # noqa: BLE001 - what the code under test is given
+        return report.of_request(error, "hello")
+    raise AssertionError("the endpoint did not raise")
+
+
+def test_what_an_endpoint_raised_is_told_from_its_own_code_on(tmp_path):
+    """The innermost line of the author's, though a library raised; its frames alone, and the whole."""
+    trouble = raised_by(tmp_path, "return json.loads('{')")
+    assert (trouble.plugin, trouble.type, trouble.location) == ("hello", "JSONDecodeError", "run.py:4")
+    assert trouble.message.startswith("JSONDecodeError: Expecting property name")
+    assert trouble.excerpt == ["     3 | def endpoint(text):", ">    4 |     return json.loads('{')"]
+    (frame,) = trouble.frames
+    assert "in endpoint" in frame
+    assert "decoder.py" in trouble.traceback
+
+
+def test_what_an_endpoint_raised_fits_into_one_frame_of_the_link(tmp_path):
+    """Some libraries put whole documents into their exceptions, and some code has one line."""
+    long = "\U0001f600" * 30_000
+    trouble = raised_by(tmp_path, f"raise type({long[:1000]!r}, (Exception,), {{}})({long!r})")
+    assert len(encode(trouble)) <= MAX_BODY
 
 
 HELPERS = "write from .helpers import ..., or in a subfolder or a task: from plugins.hello.helpers import ..."

@@ -38,6 +38,7 @@ SAMPLES = [
     (framing.credit(5, 1000), b"", (12, 5, 1000)),
     (framing.cancel(6, "client gone"), b"", (13, 6, "client gone")),
     (framing.failed(7, "app"), b"", (14, 7, "app")),
+    (framing.failed(7, "app", body_length=3), b"why", (14, 7, "app")),
 ]
 
 

@@ -11,7 +11,7 @@ from plugin_runtime.http import Exchange, Mounting, build_scope
 from plugin_runtime.local_side import CURRENT
 
 HEAD = RequestHead("GET", b"/app/demo/x", b"a=1", "1.1", "https", ("10.0.0.1", 5), ("h", None), ((b"host", b"h"),), {})
-INTERNAL_ERROR = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"21"))
+INTERNAL_ERROR_FIELDS = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"21"))
 
 
 class Carrier:
@@ -247,7 +247,7 @@ async def _returns(scope, receive, send):
 def test_an_app_that_fails_before_anything_has_left_becomes_a_plain_500(app, caplog):
     """The client gets a whole answer, the log the reason; the link stays as it is, whatever the app sent."""
     frames = frames_of(app)
-    assert frames == [("RESPONSE", 500, INTERNAL_ERROR, True, b"Internal Server Error")]
+    assert frames == [("RESPONSE", 500, INTERNAL_ERROR_FIELDS, True, b"Internal Server Error")]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "GET /app/demo/x" in caplog.text
 
@@ -262,7 +262,7 @@ def test_an_exception_is_logged_with_its_traceback(caplog):
 def test_the_500_of_a_head_request_has_no_body(caplog):
     """Row 57 holds for our own answers too."""
     frames = frames_of(_raises, head=HEAD._replace(method="HEAD"))
-    assert frames == [("RESPONSE", 500, INTERNAL_ERROR, True, b"")]
+    assert frames == [("RESPONSE", 500, INTERNAL_ERROR_FIELDS, True, b"")]
 
 
 @pytest.mark.parametrize(
