@@ -39,7 +39,7 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110, 7.6.1, and those that are sent although no RFC has them. They are about one connection only."""
 
-_FORWARDED = frozenset(
+FORWARDED = frozenset(
     {
         b"forwarded",
         b"x-forwarded-for",
@@ -59,7 +59,7 @@ _OWN_PREFIX = b"x-xcore-"
 
 # `expect` is answered by the door, `host` is checked, the request id is ours.
 _KEPT = frozenset({b"authorization", b"content-length", b"host"})
-_SPECIAL = HOP_BY_HOP | _FORWARDED | _KEPT | {b"expect", b"x-request-id"}
+_SPECIAL = HOP_BY_HOP | FORWARDED | _KEPT | {b"expect", b"x-request-id"}
 _UNTOUCHABLE = frozenset({b"host", b"content-length", b"content-type", b"authorization", b"cookie"})
 """What a Connection field may not take away: it would change what the request means."""
 _NOT_FROM_APPS = HOP_BY_HOP | {b"date"}
@@ -131,7 +131,7 @@ class Sifter:
         self, kept: Fields, special: dict[bytes, list[bytes]], host: bytes, client: Address | None, scheme: str
     ) -> Forwarded:
         peer = client[0] if client else ""
-        if self._trusted and not _FORWARDED.isdisjoint(special) and self._trusts(peer):
+        if self._trusted and not FORWARDED.isdisjoint(special) and self._trusts(peer):
             client, scheme = self._forward_trusted(kept, special, client, scheme)
         else:
             if peer:
@@ -156,7 +156,7 @@ class Sifter:
     ) -> tuple[Address | None, str]:
         """Pass on what the proxy says, with itself appended; return the client and scheme it tells of."""
         peer = client[0] if client else ""
-        for name in _FORWARDED & special.keys() - {b"x-forwarded-for", b"forwarded"}:
+        for name in FORWARDED & special.keys() - {b"x-forwarded-for", b"forwarded"}:
             kept.extend((name, value) for value in special[name])
         hops = [
             hop.strip() for value in special.get(b"x-forwarded-for", []) for hop in value.split(b",") if hop.strip()
