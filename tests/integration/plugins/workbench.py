@@ -71,7 +71,8 @@ async def grandchildren(query, receive):
     child = subprocess.Popen([sys.executable, "-S", "-c", PATIENCE])
     script = (
         "import os, subprocess, sys\n"
-        f"daemon = subprocess.Popen([sys.executable, '-S', '-c', {PATIENCE!r}], start_new_session=True)\n"
+        f"daemon = subprocess.Popen([sys.executable, '-S', '-c', {PATIENCE!r}], start_new_session=True,"
+        " stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
         "print(daemon.pid, flush=True)\n"
     )
     daemon = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, check=True, text=True)
