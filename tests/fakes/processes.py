@@ -20,7 +20,7 @@ from supervisor.spec import ChildSpec
 from supervisor.state_folder import StateFolder
 
 CHILDREN = Path(__file__).parent.parent / "children"
-DEADLINE = 30.0
+DEADLINE = 10.0
 """Seconds; generous, since it is only used up by a failing test."""
 
 

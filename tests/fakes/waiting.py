@@ -2,7 +2,7 @@
 
 import asyncio
 
-DEADLINE = 20.0
+DEADLINE = 5.0
 """Seconds; generous, since it is only used up by a failing test."""
 
 

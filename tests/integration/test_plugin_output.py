@@ -86,7 +86,6 @@ def test_a_flood_costs_bounded_memory_and_disk_and_holds_up_nobody(system):
     supervisor = psutil.Process(system.process.pid)
     before = supervisor.memory_info().rss
     peak, latencies, done = [before], [], threading.Event()
-    quiet = [seconds_to_answer(system) for _ in range(20)]
 
     def watch_memory():
         while not done.wait(0.05):
@@ -102,9 +101,8 @@ def test_a_flood_costs_bounded_memory_and_disk_and_holds_up_nobody(system):
             done.set()
         assert flood.result().json() == "flooded"
     assert max(peak) - before < 64 * MIB
-    assert len(latencies) > 10
-    # A machine that is busy with other things is slow without a flood, too.
-    assert sorted(latencies)[int(len(latencies) * 0.9)] < 0.2 + 3 * max(quiet)
+    assert len(latencies) > 20
+    assert sorted(latencies)[int(len(latencies) * 0.9)] < 0.2
     assert "the flood is over" in written(system, b"the flood is over\n", "the flood is over")
     logs = [path.stat().st_size for path in (system.state / "logs").glob("bench.log*")]
     assert len(logs) > 1
