@@ -66,14 +66,6 @@ def wait_for_others(project, before, count):
     return project.wait_until(others, f"{count} other gateways serve")
 
 
-def wait_for_exit(project, pid):
-    def recorded():
-        exits = project.admin.get("/admin/exits", params={"kind": "gateway"}).raise_for_status().json()
-        return next((record for record in exits if record["pid"] == pid), None)
-
-    return project.wait_until(recorded, f"the exit of gateway {pid} is recorded")
-
-
 def assert_all_is_well(project, worker):
     """The worker has not noticed anything, and nothing is said to be wrong."""
     assert project.health()["status"] == "ok"
@@ -198,7 +190,7 @@ def test_no_request_fails_while_gateways_are_replaced(running, processes):
     assert load.failures == []
     assert set(load.answers) == {200}
     for pid in before:
-        record = wait_for_exit(project, pid)
+        record = project.exit_of("gateway", pid)
         assert (record["cause"], record["exit_code"]) == ("reload", 0)
     assert_all_is_well(project, worker)
 
@@ -246,7 +238,7 @@ def test_the_only_gateway_is_replaced_at_once_when_it_is_killed(running):
     release(project)
     assert httpx.get(f"{project.url}/bench/pid", timeout=DEADLINE).json() == worker
     project.forget_clients()
-    record = wait_for_exit(project, before)
+    record = project.exit_of("gateway", before)
     assert (record["cause"], record["signal"], record["instance"]) == ("signal", 9, "gateway.1")
     (process,) = gateways(project)
     assert (process["state"], process["restarts"]) == ("running", 1)
@@ -318,7 +310,7 @@ def test_a_gateway_that_hangs_is_replaced_and_connections_that_nobody_has_accept
     os.kill(before[0], signal.SIGSTOP)
     with Load(project.url).running() as load:
         project.wait_until(lambda: not is_alive(before[0]), "it is killed")
-        record = wait_for_exit(project, before[0])
+        record = project.exit_of("gateway", before[0])
         project.wait_until(lambda: len(pids(project)) == processes, "it is replaced")
     assert (record["cause"], record["signal"]) == ("hang", 9)
     assert load.failures == []
@@ -345,7 +337,7 @@ def test_sigterm_drains_every_gateway(running):
     url, before = project.url, pids(project)
     requests = held_requests_on_each(project, before)
     project.process.send_signal(signal.SIGTERM)
-    project.wait_until(lambda: is_refused(url), "new connections are refused", within=10)
+    project.wait_until(lambda: is_refused(url), "new connections are refused", within=2)
     assert all(is_alive(pid) for pid in before)
     release(project)
     assert {request.answer() for pid in before for request in requests[pid]} == {200}
@@ -380,7 +372,7 @@ def test_every_gateway_hands_the_door_over_to_who_knows_its_nonce(running):
     before = pids(project)
     project.forget_clients()
     os.kill(before[0], signal.SIGKILL)
-    wait_for_exit(project, before[0])
+    project.exit_of("gateway", before[0])
     project.wait_until(lambda: len(pids(project)) == 2, "there are two again")
     now = list((project.state / "run").glob("*.door"))
     assert (len(now), len(set(now) & set(doors))) == (2, 1)

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -226,7 +227,9 @@ def test_grandchildren_of_a_forked_worker_die_with_it(system):
     child, daemon = system.http.post("/bench/grandchildren").raise_for_status().json()
     assert is_alive(child)
     os.kill(system.pid("bench"), signal.SIGKILL)
-    system.wait_until(lambda: not is_alive(child) and not is_alive(daemon), "the grandchildren are gone", within=5)
+    died = time.monotonic()
+    system.wait_until(lambda: not is_alive(child) and not is_alive(daemon), "the grandchildren are gone", within=1.5)
+    assert time.monotonic() - died < 1.5
 
 
 @pytest.mark.parametrize(("task", "owner"), [("core", "_base"), ("belonging", "bench")])

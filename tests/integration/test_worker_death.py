@@ -43,15 +43,6 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def wait_for_exit(system: Project, name: str, pid: int):
-    """The record of this process's death; the database gets it a moment after the fact."""
-
-    def recorded():
-        return next((record for record in system.exits(name) if record["pid"] == pid), None)
-
-    return system.wait_until(recorded, f"the exit of {name} (pid {pid}) is recorded")
-
-
 def test_a_killed_worker_comes_back_as_another_process(system):
     """kill -9 of the only worker: the next request is answered by its successor, after waiting at most."""
     before = system.http.get("/bench/pid").json()
@@ -68,7 +59,7 @@ def test_the_exit_record_says_what_killed_it_and_what_it_printed_last(system):
 
     kill(pid)
 
-    record = wait_for_exit(system, "bench", pid)
+    record = system.exit_of("bench", pid)
     assert (record["cause"], record["signal"], record["exit_code"]) == ("signal", 9, None)
     assert (record["instance"], record["kind"]) == ("bench.1", "worker")
     assert any("last words" in line for line in record["log_tail"])
@@ -265,7 +256,7 @@ def test_a_worker_that_ends_by_itself_is_recorded_as_finished_and_restarted(syst
     pid = system.pid("bench")
     assert system.http.post("/bench/leave", params={"code": "0"}).status_code == 502
 
-    record = wait_for_exit(system, "bench", pid)
+    record = system.exit_of("bench", pid)
 
     assert (record["cause"], record["exit_code"], record["signal"]) == ("finished", 0, None)
     system.wait_for_state("bench", "running")
@@ -275,7 +266,7 @@ def test_a_worker_that_exits_with_a_code_is_recorded_as_crashed(system):
     """The code is the plugin's own and is shown."""
     pid = system.pid("bench")
     system.http.post("/bench/leave", params={"code": "3"})
-    record = wait_for_exit(system, "bench", pid)
+    record = system.exit_of("bench", pid)
     assert (record["cause"], record["exit_code"]) == ("crash", 3)
 
 
@@ -283,7 +274,7 @@ def test_policy_on_failure_lets_a_finished_worker_rest(system):
     """``restart = "on-failure"``: ended with 0, it stays down, and its callers are told at once."""
     pid = system.pid("once")
     system.http.post("/once/leave", params={"code": "0"})
-    record = wait_for_exit(system, "once", pid)
+    record = system.exit_of("once", pid)
     assert record["cause"] == "finished"
     system.wait_for_state("once", "exited")
     assert system.http.get("/once/pid").status_code == 503
@@ -306,7 +297,7 @@ def test_grandchildren_die_with_their_worker(system):
     child, daemon = system.http.post("/bench/grandchildren").raise_for_status().json()
     assert is_alive(child)
     kill(system.pid("bench"))
-    system.wait_until(lambda: not is_alive(child) and not is_alive(daemon), "the grandchildren are gone", within=5)
+    system.wait_until(lambda: not is_alive(child) and not is_alive(daemon), "the grandchildren are gone", within=1.5)
 
 
 def test_a_grandchild_that_keeps_the_sockets_open_gets_no_request(system):
@@ -316,7 +307,7 @@ def test_a_grandchild_that_keeps_the_sockets_open_gets_no_request(system):
     kill(worker)
     answers = [system.http.get("/bench/pid").raise_for_status().json() for _ in range(20)]
     assert not {worker, keeper} & set(answers)
-    system.wait_until(lambda: not is_alive(keeper), "the grandchild is gone", within=5)
+    system.wait_until(lambda: not is_alive(keeper), "the grandchild is gone", within=1.5)
 
 
 def test_an_idle_worker_that_is_killed_is_back_at_once(system):
@@ -399,7 +390,7 @@ def test_a_hundred_deaths_leave_neither_zombies_nor_what_the_dead_had_started(sy
     assert all(is_alive(int(pid)) for pid in children.read_text().split())
     system.admin.post("/admin/plugins/bench/scale", params={"instances": 1, "wait": 60}).raise_for_status()
     for pid in workers:
-        wait_for_exit(system, "bench", pid)
+        system.exit_of("bench", pid)
 
 
 def serving(system: Project, count: int) -> list[int] | None:
@@ -416,7 +407,7 @@ def test_deaths_cost_the_supervisor_no_descriptors_and_leave_no_zombies(system):
     def crash_once():
         pid = system.pid("bench")
         kill(pid)
-        wait_for_exit(system, "bench", pid)
+        system.exit_of("bench", pid)
         system.wait_for_state("bench", "running")
 
     crash_once()
