@@ -2,11 +2,24 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from supervisor.jobs.manager import TaskManager
-from tests.fakes.jobs import FakeScheduler, FakeStore, ScriptedHost, ended, job
+from supervisor.store.jobs import JobRow
+from tests.fakes.jobs import Every, FakeScheduler, FakeStore, ScriptedHost, ended, job
 from tests.fakes.process_table import process_table
 from tests.fakes.processes import state_folder
+
+CLEANUP = "reports.cleanup"
+NOW = 1_700_000_000.0
+DUE = NOW + 40
+"""The next whole minute."""
+
+
+def stored_row(**fields):
+    """What is stored of the job ``CLEANUP``."""
+    known = JobRow(CLEANUP, "cleanup", "reports", "cleanup", Every().to_wire(), paused=False, next_run=DUE - 20)
+    return replace(known, **fields)
 
 
 class JobScene:
