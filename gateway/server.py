@@ -34,8 +34,8 @@ LOOK = 0.01
 class Server(uvicorn.Server):
     """uvicorn without its own ideas of signals and waiting.
 
-    It would raise SIGTERM again after a clean stop. It looks ten times a second whether it shall end, at rest, too, and
-    while it ends for a tenth of a second each time: the end of a gateway with nothing to do took half a second.
+    It would raise SIGTERM again after a clean stop, look ten times a second whether it shall end, at rest, too, and
+    wait a tenth of a second at each step of an end that has nothing to wait for.
     """
 
     def __init__(self, config: uvicorn.Config, *, listening: Callable[[], None]) -> None:

@@ -15,6 +15,9 @@ TokenRole = Literal["user", "admin", "root", "superadmin"]
 class ExceptionResponse(BaseModel):
     """The body of every failure. ``extension``: what programs want to read without parsing the message."""
 
+    # A model keeps its schema; that of a dataclass would be made anew for each failure that each route documents.
+    model_config = ConfigDict(frozen=True)
+
     type: str
     message: str
     extension: dict[str, Any] = {}
